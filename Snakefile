@@ -1,0 +1,43 @@
+# From a video to a 4D Gaussian asset and the benchmark's tables; stages/__init__.py names every file.
+from snakemake.utils import min_version
+
+min_version("9.20")
+
+
+configfile: "config/config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/frames.smk"
+include: "rules/anchors.smk"
+include: "rules/canonical.smk"
+include: "rules/dynamic.smk"
+include: "rules/bake.smk"
+include: "rules/renders.smk"
+include: "rules/assets.smk"
+include: "rules/metrics.smk"
+include: "rules/tables.smk"
+
+
+report: "workflow/report/workflow.rst"
+
+
+localrules:
+    all,
+    asset,
+
+
+rule all:
+    default_target: True
+    input:
+        "results/table1.csv",
+
+
+rule asset:
+    input:
+        collect(
+            f"results/{EXPERIMENT.suite}/{{scene}}/{{variant}}/seed{{seed}}/assets/orbit.mp4",
+            scene=EXPERIMENT.scenes,
+            variant=asset_variants(),
+            seed=EXPERIMENT.seeds,
+        ),

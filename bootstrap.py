@@ -1,0 +1,74 @@
+#!/usr/bin/env python3
+"""Install the pinned packages into .venv, then run one command in it.
+
+    python3 bootstrap.py snakemake --cores 2 results/table1.csv
+    python3 bootstrap.py pytest
+
+Needs Python 3.11 or 3.12 and nothing else. Installed packages are kept; a changed pin installs again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+BIN = VENV / "bin"
+CONSTRAINTS = ROOT / "requirements" / "constraints.txt"
+# pytest and the linters come along only when asked for.
+DEVELOPMENT = ("pytest", "ruff", "snakefmt")
+
+
+def pinned(package: str) -> str:
+    """`package==version` as the constraints file has it."""
+    for line in CONSTRAINTS.read_text(encoding="utf-8").splitlines():
+        if line.startswith(f"{package}=="):
+            return line
+    raise SystemExit(f"{CONSTRAINTS} has no pin for {package}; expected a line {package}==VERSION.")
+
+
+def install(extra: str) -> None:
+    """Create .venv if needed and install the project with its pins, once per state of the pins."""
+    stamp = VENV / f".installed{extra or '-base'}"
+    wanted = hashlib.sha256(CONSTRAINTS.read_bytes() + (ROOT / "pyproject.toml").read_bytes()).hexdigest()
+    if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
+        return
+    if not (BIN / "python").exists():
+        print("creating .venv", file=sys.stderr)
+        venv.create(VENV, with_pip=True)
+    pip = [str(BIN / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    print("installing the pinned packages into .venv (a few minutes the first time)", file=sys.stderr)
+    # torch first and by itself, so that a build of this version that is at hand is taken, not replaced.
+    subprocess.run([*pip, pinned("torch"), "--constraint", str(CONSTRAINTS)], check=True)
+    subprocess.run([*pip, "--constraint", str(CONSTRAINTS), "--editable", f"{ROOT}{extra}"], check=True)
+    stamp.write_text(wanted, encoding="utf-8")
+
+
+def main() -> None:
+    """Install, then become the command."""
+    if not (3, 11) <= sys.version_info[:2] < (3, 13):
+        raise SystemExit(
+            f"this is Python {sys.version.split()[0]}; expected 3.11 or 3.12. Type `python3.11 bootstrap.py ...`."
+        )
+    command = sys.argv[1:]
+    if not command:
+        raise SystemExit(__doc__)
+    try:
+        install("[dev]" if command[0] in DEVELOPMENT else "")
+    except subprocess.CalledProcessError as error:
+        raise SystemExit(f"pip failed with exit code {error.returncode}; its message is above.") from None
+    os.environ["PATH"] = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+    os.environ["VIRTUAL_ENV"] = str(VENV)
+    program = BIN / command[0]
+    if not program.exists():
+        raise SystemExit(f"{command[0]} is not in .venv; expected snakemake, pytest, python, ...")
+    os.execv(program, [str(program), *command[1:]])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,21 @@
+rule anchors:
+    input:
+        frames="results/{suite}/{scene}/frames.npz",
+        files=asked(anchor_files, "suite", "scene", "source"),
+        code=code("anchors"),
+    output:
+        "results/{suite}/{scene}/anchors/{source}/seed{seed}/anchors.npz",
+    log:
+        "results/{suite}/{scene}/anchors/{source}/seed{seed}/logs/anchors.log",
+    benchmark:
+        "results/{suite}/{scene}/anchors/{source}/seed{seed}/benchmarks/anchors.jsonl"
+    conda:
+        "../environment.yml"
+    resources:
+        mem_mb=1500,
+        runtime="15m",
+    params:
+        settings=asked(EXPERIMENT.anchors_json, "suite", "scene", "source", "seed"),
+    shell:
+        "python -m stages.anchors --frames {input.frames} --out {output}"
+        " --settings {params.settings:q} --label {wildcards.scene} --log {log}"

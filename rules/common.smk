@@ -1,0 +1,126 @@
+# The only Python of the workflow: it hands wildcards to stages/experiment.py and sets the machine's limits.
+import fcntl
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(workflow.basedir))
+from stages.experiment import Experiment, code as stage_code
+from stages.settings import SettingsError
+
+try:
+    EXPERIMENT = Experiment(config, Path(workflow.basedir))
+except SettingsError as error:
+    raise WorkflowError(f"\n  {error}\n  Every key is explained in config/README.md.") from None
+
+
+wildcard_constraints:
+    suite="|".join(EXPERIMENT.suite_names()),
+    scene="[A-Za-z0-9][A-Za-z0-9_-]*",
+    variant="|".join(EXPERIMENT.variant_names()),
+    source="rendered|imported|inflated",
+    seed="[0-9]+",
+
+
+# Jobs run this interpreter. glibc gives big blocks back to the kernel at every free, which costs a CPU torch
+# up to half of its time; spinning OpenMP threads starve the other job.
+shell.prefix(
+    f"export PYTHONPATH={workflow.basedir} PATH={Path(sys.executable).parent}:$PATH "
+    "MALLOC_MMAP_THRESHOLD_=8589934592 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=67108864 "
+    "OMP_WAIT_POLICY=passive; "
+)
+
+# One GPU unless a profile or --resources says otherwise: without a limit Snakemake would start every job on it.
+if "gpu" not in workflow.global_resources:
+    workflow.register_resource("gpu", 1)
+
+
+def release_stale_lock():
+    """Delete Snakemake's lock if its owner was killed; whoever is alive holds `running` shared."""
+    folder = Path(".snakemake")
+    folder.mkdir(exist_ok=True)
+    held = open(folder / "running", "w")
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for lock in folder.glob("locks/*"):
+            lock.unlink()
+    except BlockingIOError:
+        pass
+    fcntl.flock(held, fcntl.LOCK_SH)
+    return held
+
+
+if workflow.is_main_process:
+    RUNNING = release_stale_lock()
+
+
+def gpus():
+    """GPUs of a fit: 1 when it will run on one."""
+    device = EXPERIMENT.config.device
+    return int(device == "cuda" or (device == "auto" and os.path.exists("/proc/driver/nvidia/gpus")))
+
+
+def compare_by_content(bytes_at_most=500_000_000):
+    """Let Snakemake compare results of some megabytes by content, so that a touched or copied folder has nothing to do.
+
+    Its default is 1 MB and its option is not for a Snakefile to set, so this is called while the DAG is built.
+    """
+    workflow.dag.max_checksum_file_size = bytes_at_most
+    workflow.persistence.max_checksum_file_size = bytes_at_most
+
+
+def code(stage):
+    """An input function (so that --consider-ancient works) with the project files of a stage."""
+
+    def files(wildcards):
+        compare_by_content()
+        return stage_code(stage)
+
+    return files
+
+
+def asked(function, *names):
+    """An input or params function that calls `function` with the named wildcards and reports bad input in one line."""
+
+    def answer(wildcards):
+        try:
+            return function(*(int(wildcards[name]) if name == "seed" else wildcards[name] for name in names))
+        except SettingsError as error:
+            raise WorkflowError(f"\n  {error}") from None
+
+    return answer
+
+
+def frame_files(suite, scene):
+    return EXPERIMENT.source_files(suite, scene, anchors=False)
+
+
+def anchor_files(suite, scene, source):
+    return EXPERIMENT.source_files(suite, scene, anchors=True) if source == "imported" else []
+
+
+def anchors_of(suite, scene, variant, seed):
+    source = EXPERIMENT.anchors_source(suite, scene, variant)
+    return f"results/{suite}/{scene}/anchors/{source}/seed{EXPERIMENT.anchors_seed(source, seed)}/anchors.npz"
+
+
+def canonical_of(suite, scene, variant, seed):
+    owner = EXPERIMENT.canonical_owner(suite, scene, variant)
+    return f"results/{suite}/{scene}/{owner}/seed{seed}/canonical.ply"
+
+
+def asset_variants():
+    """Variants worth looking at: all but the static floor, unless it stands alone."""
+    moving = [name for name in EXPERIMENT.variants if EXPERIMENT.settings(name).dynamic.method != "static"]
+    return moving or EXPERIMENT.variants
+
+
+def metrics_of(suite):
+    """Every metrics.csv of a suite: the chosen scenes of the configured suite, all scenes of another."""
+    chosen = EXPERIMENT.scenes if suite == EXPERIMENT.suite else EXPERIMENT.suite_settings(suite).scenes
+    return [
+        f"results/{suite}/{scene}/{variant}/seed{seed}/metrics.csv"
+        for scene in chosen
+        for variant in EXPERIMENT.variants
+        for seed in EXPERIMENT.seeds
+    ]

@@ -1,0 +1,29 @@
+rule dynamic:
+    input:
+        canonical=asked(canonical_of, "suite", "scene", "variant", "seed"),
+        frames="results/{suite}/{scene}/frames.npz",
+        anchors=asked(anchors_of, "suite", "scene", "variant", "seed"),
+        code=code("dynamic"),
+    output:
+        model="results/{suite}/{scene}/{variant}/seed{seed}/dynamic.safetensors",
+        curve="results/{suite}/{scene}/{variant}/seed{seed}/dynamic_curve.csv",
+    log:
+        "results/{suite}/{scene}/{variant}/seed{seed}/logs/dynamic.log",
+    benchmark:
+        "results/{suite}/{scene}/{variant}/seed{seed}/benchmarks/dynamic.jsonl"
+    conda:
+        "../environment.yml"
+    threads: EXPERIMENT.config.threads
+    resources:
+        mem_mb=2000,
+        runtime="4h",
+        gpu=gpus(),
+        gpu_manufacturer="nvidia",
+    params:
+        settings=asked(EXPERIMENT.dynamic_json, "variant", "seed"),
+        checkpoints="results/{suite}/{scene}/{variant}/seed{seed}/checkpoints",
+        label="{scene} {variant} seed {seed}",
+    shell:
+        "python -m stages.dynamic --canonical {input.canonical} --frames {input.frames} --anchors {input.anchors}"
+        " --out {output.model} --curve {output.curve} --checkpoints {params.checkpoints}"
+        " --settings {params.settings:q} --label {params.label:q} --log {log}"

@@ -1,0 +1,21 @@
+rule frames:
+    input:
+        files=asked(frame_files, "suite", "scene"),
+        code=code("frames"),
+    output:
+        frames="results/{suite}/{scene}/frames.npz",
+        truth="results/{suite}/{scene}/truth.npz",
+    log:
+        "results/{suite}/{scene}/logs/frames.log",
+    benchmark:
+        "results/{suite}/{scene}/benchmarks/frames.jsonl"
+    conda:
+        "../environment.yml"
+    resources:
+        mem_mb=1500,
+        runtime="15m",
+    params:
+        settings=asked(EXPERIMENT.frames_json, "suite", "scene"),
+    shell:
+        "python -m stages.frames --out {output.frames} --truth {output.truth}"
+        " --settings {params.settings:q} --label {wildcards.scene} --log {log}"

@@ -1,0 +1,41 @@
+rule table1:
+    input:
+        metrics=metrics_of(EXPERIMENT.suite),
+        reported="config/reported/table1.csv",
+        code=code("tables"),
+    output:
+        csv=report(
+            "results/table1.csv",
+            caption="../workflow/report/tables.rst",
+            category="Tables",
+            labels={"table": "1", "form": "CSV"},
+        ),
+        markdown="results/table1.md",
+    log:
+        "results/logs/table1.log",
+    benchmark:
+        "results/benchmarks/table1.jsonl"
+    conda:
+        "../environment.yml"
+    resources:
+        mem_mb=500,
+        runtime="5m",
+    params:
+        settings=EXPERIMENT.run_json(),
+    shell:
+        "python -m stages.tables --metrics {input.metrics} --reported {input.reported}"
+        " --out {output.csv} --markdown {output.markdown} --settings {params.settings:q} --log {log}"
+
+
+use rule table1 as suite_table1 with:
+    input:
+        metrics=asked(metrics_of, "suite"),
+        reported="config/reported/table1.csv",
+        code=code("tables"),
+    output:
+        csv="results/{suite}/table1.csv",
+        markdown="results/{suite}/table1.md",
+    log:
+        "results/{suite}/logs/table1.log",
+    benchmark:
+        "results/{suite}/benchmarks/table1.jsonl"

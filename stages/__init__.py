@@ -1,0 +1,12 @@
+"""The pipeline, one module or package a stage. Stages meet in files (`contracts.py`), never in imports.
+
+stage      reads                                writes
+frames     video, folder, dataset, procedural   frames.npz, truth.npz
+anchors    frames, the scene's source           anchors.npz
+canonical  frames, anchors                      canonical.ply
+dynamic    canonical, frames, anchors           dynamic.safetensors
+bake       dynamic                              sequence.safetensors
+renders    sequence, frames, anchors, truth     views.npz, orbit.mp4, input.mp4, sheet.png, ply/
+metrics    views, sequence, frames, truth       metrics.csv
+tables     metrics of all scenes                results/table*.csv, .md
+"""

@@ -1,0 +1,60 @@
+"""bake: evaluates the fitted model once per time, in order; the only place where it is evaluated after the fit.
+
+Reads dynamic.safetensors; writes sequence.safetensors, which everything after it reads.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from stages import cli
+from stages.cli import Reporter
+from stages.contracts import ContractError, Gaussians, Sequence, load_tensors
+from stages.lib.deformation import Deformation, deform
+from stages.lib.device import choose
+from stages.lib.gaussians import NAMES, to_tensors
+from stages.settings import BakeRun, DynamicRun, parse
+
+
+def bake(arrays: dict[str, np.ndarray], about: dict, device: torch.device) -> Sequence:
+    """The gaussians of every frame (T, N, ...) of a fitted model; attributes without motion are repeated."""
+    fitted = parse(DynamicRun, about["settings"], "settings of dynamic.safetensors")
+    params = to_tensors(Gaussians(**{name: arrays[f"gaussians.{name}"] for name in NAMES}), device)
+    times = arrays["times"]
+    field = {name.removeprefix("field."): torch.from_numpy(value) for name, value in arrays.items() if name.startswith("field.")}
+    deformation = None
+    if field:
+        deformation = Deformation(fitted.dynamic.field, len(times), torch.Generator())
+        deformation.load_state_dict(field)
+        deformation.to(device)
+    rows: dict[str, list[np.ndarray]] = {name: [] for name in NAMES if name != "sh"}
+    with torch.no_grad():
+        for time in times.tolist():
+            moved = params if deformation is None else deform(params, deformation(params["means"], time))
+            for name, stack in rows.items():
+                stack.append(moved[name].detach().cpu().numpy())
+    return Sequence(
+        **{name: np.stack(stack) for name, stack in rows.items()},
+        sh=arrays["gaussians.sh"],
+        present=arrays["present"],
+        times=times,
+        record=about,
+    )
+
+
+def main(dynamic: Path, out: Path, settings: BakeRun, report: Reporter) -> None:
+    """Evaluate the fitted model at every time."""
+    device = choose(settings)
+    arrays, about = load_tensors(dynamic)
+    if "gaussians.means" not in arrays:
+        raise ContractError(f"{dynamic} holds no gaussians; expected the output of the dynamic stage.")
+    sequence = bake(arrays, about, device.device)
+    sequence.save(out)
+    report.say(f"wrote {out}: {sequence.means.shape[0]} frames of {sequence.means.shape[1]} gaussians")
+
+
+if __name__ == "__main__":
+    cli.run(main, "bake")

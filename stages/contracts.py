@@ -1,0 +1,303 @@
+"""The files in which stages meet: one dataclass a file, each with `save` and `load`, checked at the door.
+
+Conventions
+-----------
+- Letters: T frames, V views, A frames with anchors, N gaussians, K spherical-harmonics bases, H W pixels.
+- Images: uint8 RGBA, straight alpha (colour is not multiplied by alpha); 0 outside the object.
+- Gaussians are stored before activation: quaternions wxyz (any length), `log_scales`, `opacity_logits`.
+- Angles in degrees; elevations absolute, azimuths relative to the input camera, which is at azimuth 0.
+- `record` says where a file comes from: settings, inputs, device, versions (see `cli.py`).
+- Files are written beside their final name and renamed, so a killed job leaves no half file.
+- NumPy only: importing this module imports no torch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from stages.lib import ply
+from stages.lib.cameras import Cameras, orbit
+
+
+class ContractError(ValueError):
+    """A file or array that breaks its contract; the text names it, what was found and what was expected."""
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path that becomes `path` on success and vanishes on failure (also on a full disk)."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_axes(owner: str, spec: dict[str, str], arrays: dict[str, np.ndarray]) -> dict[str, int]:
+    """Check dtypes and shapes such as "uint8 T H W 4" against each other; return the size of each letter.
+
+    Raises ContractError naming the array, its shape and what the letters had been bound to before.
+    """
+    sizes: dict[str, int] = {}
+    for name, expected in spec.items():
+        dtype, *axes = expected.split()
+        array = arrays[name]
+        if array.dtype != np.dtype(dtype):
+            raise ContractError(f"{owner}.{name} has dtype {array.dtype}; expected {dtype}.")
+        wrong = array.ndim != len(axes)
+        for axis, size in zip(axes, array.shape, strict=False):
+            wanted = int(axis) if axis.isdigit() else sizes.setdefault(axis, size)
+            wrong = wrong or wanted != size
+        if wrong:
+            bound = ", ".join(f"{letter}={size}" for letter, size in sizes.items())
+            raise ContractError(
+                f"{owner}.{name} has shape {array.shape}; expected ({' '.join(axes)})" + (f" with {bound}." if bound else ".")
+            )
+    return sizes
+
+
+def check_finite(owner: str, arrays: dict[str, np.ndarray]) -> None:
+    """Raise ContractError if any array holds NaN or infinity."""
+    for name, array in arrays.items():
+        bad = int(array.size - np.isfinite(array).sum())
+        if bad:
+            raise ContractError(f"{owner}.{name} holds {bad} NaN or infinite values of {array.size}; expected finite numbers.")
+
+
+def _open_error(path: Path, error: Exception, expected: str) -> ContractError:
+    return ContractError(f"{path} cannot be read as {expected} ({error}). Delete it and run the same command again to remake it.")
+
+
+class _Npz:
+    """Save and load a dataclass of arrays as a compressed .npz; equal contents give equal bytes."""
+
+    def save(self, path: Path) -> None:
+        self.check()
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "record"}
+        with replacing(path) as temporary:
+            np.savez_compressed(temporary, **values, record=np.array(json.dumps(self.record, sort_keys=True)))
+
+    @classmethod
+    def load(cls, path: Path):
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                values = {name: file[name] for name in file.files}
+        except (OSError, ValueError, EOFError, KeyError) as error:
+            raise _open_error(path, error, cls.__name__) from None
+        except Exception as error:  # zipfile.BadZipFile and zlib.error share no base class
+            raise _open_error(path, error, cls.__name__) from None
+        missing = {f.name for f in fields(cls)} - set(values)
+        if missing:
+            raise ContractError(f"{path} lacks {sorted(missing)}; expected a file of {cls.__name__}.")
+        values = {f.name: values[f.name] for f in fields(cls)}
+        values = {name: value[()] if value.ndim == 0 else value for name, value in values.items()}
+        loaded = cls(**{**values, "record": json.loads(str(values["record"]))})
+        loaded.check()
+        return loaded
+
+
+@dataclass(frozen=True)
+class Frames(_Npz):
+    """The input view over time."""
+
+    rgba: np.ndarray
+    """(T, H, W, 4) uint8"""
+    times: np.ndarray
+    """(T,) float64, increasing in [0, 1]"""
+    key: int
+    """index of the frame of the canonical fit"""
+    fovy_deg: float
+    """vertical field of view of every camera of the scene"""
+    radius: float
+    """distance of every camera to the origin"""
+    elevation_deg: float
+    """elevation of the input camera"""
+    record: dict = field(default_factory=dict)
+
+    def check(self) -> None:
+        sizes = check_axes("Frames", {"rgba": "uint8 T H W 4", "times": "float64 T"}, vars(self))
+        if not 0 <= self.key < sizes["T"]:
+            raise ContractError(f"Frames.key is {self.key}; expected 0 to {sizes['T'] - 1}.")
+
+    def cameras(self, azimuth_deg, elevation_deg, size: int | None = None) -> Cameras:
+        """The scene's cameras at the given angles; `size` replaces the frames' own height and width."""
+        height, width = self.rgba.shape[1:3] if size is None else (size, size)
+        return orbit(azimuth_deg, elevation_deg, float(self.radius), float(self.fovy_deg), width, height)
+
+
+@dataclass(frozen=True)
+class Truth(_Npz):
+    """Ground-truth views that are not given to the fit; V = 0 when the scene has none."""
+
+    rgba: np.ndarray
+    """(V, T, H, W, 4) uint8"""
+    azimuth_deg: np.ndarray
+    """(V, T) float64; constant in T for a fixed camera"""
+    elevation_deg: np.ndarray
+    """(V, T) float64"""
+    record: dict = field(default_factory=dict)
+
+    def check(self) -> None:
+        angle = "float64 V T"
+        check_axes("Truth", {"rgba": "uint8 V T H W 4", "azimuth_deg": angle, "elevation_deg": angle}, vars(self))
+
+
+@dataclass(frozen=True)
+class Anchors(_Npz):
+    """Views of some frames at known angles that supervise the unseen sides."""
+
+    rgba: np.ndarray
+    """(A, V, H, W, 4) uint8"""
+    frame: np.ndarray
+    """(A,) int64, index into Frames.rgba"""
+    azimuth_deg: np.ndarray
+    """(V,) float64"""
+    elevation_deg: np.ndarray
+    """(V,) float64"""
+    source: str
+    """rendered, imported or inflated"""
+    record: dict = field(default_factory=dict)
+
+    def check(self) -> None:
+        spec = {"rgba": "uint8 A V H W 4", "frame": "int64 A", "azimuth_deg": "float64 V", "elevation_deg": "float64 V"}
+        check_axes("Anchors", spec, vars(self))
+
+
+@dataclass(frozen=True)
+class Views(_Npz):
+    """The baked sequence drawn from every camera that is scored."""
+
+    rgba: np.ndarray
+    """(V, T, H, W, 4) uint8"""
+    kind: np.ndarray
+    """(V,) text: input, anchor or truth; V is in this order"""
+    azimuth_deg: np.ndarray
+    """(V, T) float64"""
+    elevation_deg: np.ndarray
+    """(V, T) float64"""
+    record: dict = field(default_factory=dict)
+
+    def check(self) -> None:
+        angle = "float64 V T"
+        check_axes("Views", {"rgba": "uint8 V T H W 4", "azimuth_deg": angle, "elevation_deg": angle}, vars(self))
+        if self.kind.shape != self.rgba.shape[:1]:
+            raise ContractError(f"Views.kind has shape {self.kind.shape}; expected ({self.rgba.shape[0]},).")
+
+
+@dataclass(frozen=True)
+class Gaussians:
+    """One static set of gaussians, stored as PLY in the INRIA layout."""
+
+    means: np.ndarray
+    """(N, 3) float32, world units"""
+    quats: np.ndarray
+    """(N, 4) float32, wxyz"""
+    log_scales: np.ndarray
+    """(N, 3) float32"""
+    opacity_logits: np.ndarray
+    """(N,) float32"""
+    sh: np.ndarray
+    """(N, K, 3) float32"""
+
+    def check(self) -> None:
+        spec = {"means": "float32 N 3", "quats": "float32 N 4", "log_scales": "float32 N 3"}
+        spec |= {"opacity_logits": "float32 N", "sh": "float32 N K 3"}
+        check_axes("Gaussians", spec, vars(self))
+        check_finite("Gaussians", vars(self))
+
+    def save(self, path: Path, record: dict | None = None) -> None:
+        self.check()
+        comments = [] if record is None else [json.dumps(record, sort_keys=True)]
+        with replacing(path) as temporary:
+            ply.write(temporary, **vars(self), comments=comments)
+
+    @classmethod
+    def load(cls, path: Path) -> Gaussians:
+        try:
+            loaded = cls(**ply.read(path))
+        except (OSError, ValueError) as error:
+            raise _open_error(path, error, "Gaussians") from None
+        loaded.check()
+        return loaded
+
+
+def save_tensors(path: Path, arrays: dict[str, np.ndarray], record: dict) -> None:
+    """Write arrays and their record as safetensors, atomically."""
+    with replacing(path) as temporary:
+        contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        save_file(contiguous, temporary, metadata={"record": json.dumps(record, sort_keys=True)})
+
+
+def load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict]:
+    """Read what `save_tensors` wrote; raises ContractError on anything else."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}
+            record = json.loads(file.metadata()["record"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise _open_error(path, error, "safetensors with a record") from None
+    return arrays, record
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """The gaussians of every frame, activated by nothing: what every later stage reads."""
+
+    means: np.ndarray
+    """(T, N, 3) float32"""
+    quats: np.ndarray
+    """(T, N, 4) float32"""
+    log_scales: np.ndarray
+    """(T, N, 3) float32"""
+    opacity_logits: np.ndarray
+    """(T, N) float32"""
+    sh: np.ndarray
+    """(N, K, 3) float32"""
+    present: np.ndarray
+    """(T, N) bool: whether the gaussian exists in the frame"""
+    times: np.ndarray
+    """(T,) float64"""
+    record: dict = field(default_factory=dict)
+
+    def check(self) -> None:
+        spec = {"means": "float32 T N 3", "quats": "float32 T N 4", "log_scales": "float32 T N 3"}
+        spec |= {"opacity_logits": "float32 T N", "sh": "float32 N K 3", "present": "bool T N", "times": "float64 T"}
+        check_axes("Sequence", spec, vars(self))
+        check_finite("Sequence", {name: getattr(self, name) for name in spec if name != "present"})
+
+    def save(self, path: Path) -> None:
+        self.check()
+        save_tensors(path, {f.name: getattr(self, f.name) for f in fields(self) if f.name != "record"}, self.record)
+
+    @classmethod
+    def load(cls, path: Path) -> Sequence:
+        arrays, record = load_tensors(path)
+        missing = {f.name for f in fields(cls)} - set(arrays) - {"record"}
+        if missing:
+            raise ContractError(f"{path} lacks {sorted(missing)}; expected a Sequence.")
+        loaded = cls(**arrays, record=record)
+        loaded.check()
+        return loaded
+
+    def frame(self, index: int) -> Gaussians:
+        """The gaussians present in one frame."""
+        chosen = self.present[index]
+        return Gaussians(
+            self.means[index][chosen],
+            self.quats[index][chosen],
+            self.log_scales[index][chosen],
+            self.opacity_logits[index][chosen],
+            self.sh[chosen],
+        )

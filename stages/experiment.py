@@ -1,0 +1,236 @@
+"""What the Snakefile knows: suites, scenes, variants, seeds, and the settings text that each job receives.
+
+Pure and torch-free, so that it is tested without Snakemake; `rules/common.smk` only hands wildcards to it.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import functools
+import os
+from pathlib import Path
+
+from stages.lib import layouts
+from stages.settings import (
+    AnchorsRun,
+    BakeRun,
+    CanonicalRun,
+    Config,
+    DynamicRun,
+    FramesRun,
+    MetricsRun,
+    RendersRun,
+    Run,
+    SceneSource,
+    SettingsError,
+    SuiteSettings,
+    VariantSettings,
+    canonical_json,
+    check_name,
+    overlay,
+    parse,
+    read_yaml,
+)
+
+OWN_SUITE = "own"
+# The others are overlays of its settings, so whatever they leave alone is kept under its name.
+BASE_VARIANT = "stag4d"
+ROOT = Path(__file__).resolve().parent.parent
+# Sources whose anchors do not depend on the seed are made once, under seed 0.
+SEEDLESS_ANCHORS = ("rendered", "imported", "inflated")
+
+
+class Experiment:
+    """The parsed configuration and everything the rules ask of it.
+
+    config: the mapping Snakemake merged from --configfile files and --config. root: the folder of config/.
+    Raises SettingsError, before any job, on whatever is wrong in it.
+    """
+
+    def __init__(self, config: dict, root: Path = ROOT) -> None:
+        self.root = root
+        self.config: Config = parse(Config, config, "configuration")
+        self.suite = OWN_SUITE if self.config.path else self.config.suite
+        self.scenes = self._chosen_scenes()
+        self.variants = list(dict.fromkeys(self.config.variants))
+        self.seeds = list(dict.fromkeys(self.config.seeds))
+        for variant in self.variants:
+            self.settings(variant)
+
+    # ---------------------------------------------------------------- suites and scenes
+
+    def suite_names(self) -> list[str]:
+        """Every suite that can stand in a path."""
+        return [*_stems(self.root / "config" / "suites"), OWN_SUITE]
+
+    def variant_names(self) -> list[str]:
+        """Every variant that can stand in a path."""
+        return _stems(self.root / "config" / "variants")
+
+    @functools.cache  # noqa: B019 - one Experiment lives as long as the Snakefile's process
+    def suite_settings(self, suite: str) -> SuiteSettings:
+        """The scenes of a suite; the suite `own` holds the one scene of `path`."""
+        if suite == OWN_SUITE:
+            if not self.config.path:
+                raise SettingsError("suite 'own' needs your clip; type `--config path=clip.mp4` or put `path: clip.mp4` in a config file.")
+            name = check_name("scene", self.config.name or Path(self.config.path).stem)
+            return SuiteSettings(kind="auto", scenes={name: self.config.path})
+        path = self._named("suites", suite)
+        return parse(SuiteSettings, read_yaml(path), str(path))
+
+    def _named(self, folder: str, name: str) -> Path:
+        path = self.root / "config" / folder / f"{name}.yaml"
+        if not path.exists():
+            known = _stems(path.parent)
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "known: " + ", ".join(known)
+            raise SettingsError(f"there is no {path.relative_to(self.root)}; {hint}")
+        return path
+
+    def _chosen_scenes(self) -> list[str]:
+        available = list(self.suite_settings(self.suite).scenes)
+        if self.config.scenes is None:
+            return available
+        for scene in self.config.scenes:
+            if scene not in available:
+                raise SettingsError(f"scenes: {scene!r} is not in suite {self.suite!r}; it has: {', '.join(available)}")
+            if self.config.scenes.count(scene) > 1:
+                raise SettingsError(f"scenes: {scene!r} is given twice; expected each scene once.")
+        return list(self.config.scenes)
+
+    @functools.cache  # noqa: B019
+    def source(self, suite: str, scene: str) -> SceneSource:
+        """Kind and source of a scene, with kind `auto` resolved by looking at the files."""
+        settings = self.suite_settings(suite)
+        if scene not in settings.scenes:
+            raise SettingsError(f"{scene!r} is not in suite {suite!r}; it has: {', '.join(settings.scenes)}")
+        place = settings.scenes[scene]
+        kind = layouts.detect_kind(place) if settings.kind == "auto" else settings.kind
+        return SceneSource(kind=kind, source=place, n_frames=settings.n_frames)
+
+    def source_files(self, suite: str, scene: str, anchors: bool) -> list[str]:
+        """Files that a scene's frames (or anchors) are read from; none for a procedural scene."""
+        source = self.source(suite, scene)
+        if source.kind == "procedural":
+            return []
+        found = layouts.layout(source.kind, source.source)
+        if anchors:
+            return [str(file) for files in found.anchors.values() for file in files]
+        masks = self.config.frames.mask_path
+        files = [*found.frames, *(file for track in found.truth for file in track.files)]
+        return [str(file) for file in [*files, *(layouts.image_files(masks) if masks else [])]]
+
+    # ---------------------------------------------------------------- variants
+
+    @functools.cache  # noqa: B019
+    def variant(self, variant: str) -> VariantSettings:
+        """One file of config/variants/."""
+        path = self._named("variants", variant)
+        return parse(VariantSettings, read_yaml(path), str(path))
+
+    @functools.cache  # noqa: B019
+    def settings(self, variant: str) -> Config:
+        """The whole tree with the variant's overlay."""
+        merged = overlay(self.config.model_dump(mode="json"), self.variant(variant).settings)
+        return parse(Config, merged, f"config/variants/{variant}.yaml over the configuration")
+
+    def anchors_source(self, suite: str, scene: str, variant: str) -> str:
+        """The anchor source of a variant on a scene, with `auto` resolved."""
+        wanted = self.settings(variant).anchors.source
+        if wanted != "auto":
+            return wanted
+        source = self.source(suite, scene)
+        if source.kind == "procedural":
+            return "rendered"
+        # Imported anchors do not follow a recentred input.
+        importable = not self.config.frames.recentre and layouts.layout(source.kind, source.source).anchors
+        return "imported" if importable else "inflated"
+
+    def canonical_owner(self, suite: str, scene: str, variant: str) -> str:
+        """The variant under whose path an equal canonical fit is kept: the base variant if equal, else the first by name."""
+
+        def identity(name: str) -> tuple:
+            tree = self.settings(name)
+            return canonical_json(tree.canonical), tree.device, tree.threads, self.anchors_source(suite, scene, name)
+
+        wanted = identity(variant)
+        return next(name for name in [BASE_VARIANT, *self.variant_names()] if identity(name) == wanted)
+
+    def anchors_seed(self, source: str, seed: int) -> int:
+        """The seed under which anchors are kept."""
+        return 0 if source in SEEDLESS_ANCHORS else seed
+
+    # ---------------------------------------------------------------- settings of jobs
+
+    def _run(self, tree: Config, seed: int) -> dict:
+        return {"seed": seed, "device": tree.device, "threads": tree.threads}
+
+    def frames_json(self, suite: str, scene: str) -> str:
+        tree = self.config
+        camera = self.suite_settings(suite).camera or tree.camera
+        run = FramesRun(**self._run(tree, 0), scene=self.source(suite, scene), camera=camera, frames=tree.frames)
+        return canonical_json(run)
+
+    def anchors_json(self, suite: str, scene: str, source: str, seed: int) -> str:
+        scene_source = self.source(suite, scene)
+        run = AnchorsRun(**self._run(self.config, seed), scene=scene_source, source=source, frames=self.config.frames)
+        return canonical_json(run)
+
+    def canonical_json(self, variant: str, seed: int) -> str:
+        tree = self.settings(variant)
+        interval = tree.checkpoint_interval_s
+        return canonical_json(CanonicalRun(**self._run(tree, seed), checkpoint_interval_s=interval, canonical=tree.canonical))
+
+    def dynamic_json(self, variant: str, seed: int) -> str:
+        tree = self.settings(variant)
+        run = DynamicRun(
+            **self._run(tree, seed),
+            checkpoint_interval_s=tree.checkpoint_interval_s,
+            canonical=tree.canonical,
+            dynamic=tree.dynamic,
+        )
+        return canonical_json(run)
+
+    def bake_json(self, variant: str, seed: int) -> str:
+        return canonical_json(BakeRun(**self._run(self.settings(variant), seed)))
+
+    def renders_json(self, variant: str, seed: int) -> str:
+        tree = self.settings(variant)
+        return canonical_json(RendersRun(**self._run(tree, seed), renders=tree.renders))
+
+    def metrics_json(self, suite: str, scene: str, variant: str, seed: int) -> str:
+        tree, named = self.settings(variant), self.variant(variant)
+        names = {"suite": suite, "scene": scene, "variant": variant, "title": named.title, "method": named.method}
+        return canonical_json(MetricsRun(**self._run(tree, seed), **names, metrics=tree.metrics))
+
+    def run_json(self) -> str:
+        return canonical_json(Run(device=self.config.device, threads=self.config.threads))
+
+
+def _stems(folder: Path) -> list[str]:
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+@functools.cache
+def code(stage: str) -> list[str]:
+    """The project files a stage imports, itself first, found by walking import statements."""
+    package = ROOT / "stages"
+    found: dict[Path, None] = {}
+    waiting = [f"stages.{stage}"]
+    while waiting:
+        module = waiting.pop()
+        parts = module.split(".")[1:]
+        file = package.joinpath(*parts).with_suffix(".py") if parts else package / "__init__.py"
+        if not file.exists():
+            file = package.joinpath(*parts) / "__init__.py"
+        if not file.exists() or file in found:
+            continue
+        found[file] = None
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                waiting += [alias.name for alias in node.names if alias.name.startswith("stages")]
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("stages"):
+                waiting += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    # Relative to where Snakemake runs: a copied folder must name the same inputs as the original.
+    return [os.path.relpath(file) for file in found]

@@ -1,0 +1,1 @@
+"""Shared library: one concept a file, imported by stages and never importing one."""

@@ -1,0 +1,40 @@
+"""The one place where device, rasterizer backend and threads are chosen.
+
+Torch's threads come from settings, never from --cores, so that results do not depend on how many jobs run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from stages.lib.raster import choose_backend
+from stages.settings import Run, SettingsError
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where a fit runs: torch device, rasterizer backend, threads of one fit."""
+
+    device: torch.device
+    backend: str
+    threads: int
+
+    def describe(self) -> dict[str, str]:
+        """The words that every result records."""
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
+        return {"device": name, "backend": self.backend}
+
+
+def choose(settings: Run) -> Device:
+    """Resolve `device: auto` and fix the thread count; raises SettingsError when cuda was asked for in vain."""
+    wanted = settings.device
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise SettingsError(
+            "device: 'cuda' was asked for, but torch sees no CUDA device here; type `device: cpu` or `device: auto`."
+        )
+    torch.set_num_threads(settings.threads)
+    return Device(torch.device(wanted), choose_backend(wanted), settings.threads)

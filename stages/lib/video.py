@@ -1,0 +1,141 @@
+"""Clips as files: decode any video, encode H.264, through PyAV (FFmpeg).
+
+Vocabulary: a *clip* is uint8 (T, H, W, C), C = 3 (RGB) or 4 (RGBA, straight alpha, when the file is
+transparent somewhere). Frames are in the order in which they are shown and turned upright as the file asks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+
+from stages.contracts import replacing
+from stages.lib.images import ImageError
+
+# H.264 quality: constant rate factor 16 is visually lossless at these sizes; lower is better and larger.
+CONSTANT_RATE_FACTOR = "16"
+# FFmpeg's native VP8 and VP9 decoders drop the alpha of WebM; libvpx keeps it.
+ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Frames chosen from a video."""
+
+    frames: np.ndarray
+    """(T, H, W, C) uint8; T = 0 when the range holds no frame"""
+    decoded: int
+    """frames seen in the file: all of them unless `last` was given and reached"""
+    fps: float
+    """mean frames per second; 0 when the file does not say"""
+
+
+def read(path: Path) -> np.ndarray:
+    """Decode a whole video or GIF to uint8 (T, H, W, 3 or 4).
+
+    Raises ImageError when the file is missing, empty, truncated or no video.
+    """
+    return decode(path).frames
+
+
+def decode(path: Path, first: int = 0, last: int | None = None, stride: int = 1) -> Clip:
+    """Decode frames first, first + stride, ... up to `last` (inclusive; None = the end).
+
+    Raises ImageError when the file is missing, empty, no video, or ends before the frames it announces.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ImageError(f"{path} does not exist; expected a video file. Correct the path.")
+    if path.stat().st_size == 0:
+        raise ImageError(f"{path} is empty (0 bytes); expected a video. Copy or download it again.")
+    frames, decoded, announced = [], 0, 0
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise ImageError(
+                    f"{path} has no video stream; expected a whole video. Copy or download it again, or correct "
+                    "the path."
+                )
+            stream = container.streams.video[0]
+            announced, fps = stream.frames, float(stream.average_rate or 0)
+            for frame in _decoded(container, stream):
+                if decoded >= first and (decoded - first) % stride == 0:
+                    frames.append(_upright(frame))
+                decoded += 1
+                if last is not None and decoded > last:
+                    break
+    except av.FFmpegError as error:
+        raise _broken(path, decoded, announced, str(error)) from None
+    if decoded == 0 or (decoded < announced and (last is None or decoded <= last)):
+        raise _broken(path, decoded, announced, "it ends early")
+    return Clip(_stacked(frames), decoded, fps)
+
+
+def write_mp4(path: Path, frames: np.ndarray, fps: float) -> None:
+    """Write uint8 (T, H, W, 3) as H.264 in yuv420p, which every player shows; atomically.
+
+    Odd heights and widths are made even by repeating the last row or column. One thread, so that equal frames
+    give equal bytes. The index is put first, so that browsers start at once. Raises ValueError on other shapes or
+    an fps that is not positive.
+    """
+    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or len(frames) == 0:
+        raise ValueError(f"frames are {frames.dtype} {frames.shape}; expected uint8 (T, H, W, 3) with T >= 1.")
+    if not fps > 0:
+        raise ValueError(f"fps is {fps}; expected frames per second above 0.")
+    frames = np.pad(frames, ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)), mode="edge")
+    options = {"movflags": "+faststart", "fflags": "+bitexact"}
+    with replacing(path) as temporary, av.open(str(temporary), "w", format="mp4", options=options) as container:
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
+        stream.options = {"crf": CONSTANT_RATE_FACTOR, "preset": "medium"}
+        context = stream.codec_context
+        context.thread_count = 1
+        # Without tags players guess the matrix from the height, and colours shift.
+        context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
+        context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+        for picture in frames:
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            container.mux(stream.encode(frame.reformat(format="yuv420p", dst_colorspace="ITU709")))
+        container.mux(stream.encode())
+
+
+def _decoded(container, stream):
+    """Frames of the stream, through the decoder that keeps alpha if the file says it has any."""
+    name = stream.codec_context.name
+    if stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) != "1" or name not in ALPHA_DECODERS:
+        yield from container.decode(stream)
+        return
+    decoder = av.CodecContext.create(ALPHA_DECODERS[name], "r")
+    decoder.extradata = stream.codec_context.extradata
+    for packet in container.demux(stream):
+        yield from decoder.decode(packet)
+
+
+def _upright(frame: av.VideoFrame) -> np.ndarray:
+    """One frame as (H, W, 3 or 4), turned as its display matrix says (phones film sideways)."""
+    transparent = any(component.is_alpha for component in frame.format.components) or frame.format.name == "pal8"
+    picture = frame.to_ndarray(format="rgba" if transparent else "rgb24")
+    return np.rot90(picture, k=round(frame.rotation / 90) % 4)
+
+
+def _stacked(frames: list[np.ndarray]) -> np.ndarray:
+    """Frames in one array; the alpha of a clip that is opaque everywhere is dropped."""
+    if not frames:
+        return np.zeros((0, 0, 0, 3), dtype=np.uint8)
+    clip = np.stack(frames)
+    if clip.shape[-1] == 4 and (clip[..., 3] == 255).all():
+        clip = clip[..., :3]
+    return np.ascontiguousarray(clip)
+
+
+def _broken(path: Path, decoded: int, announced: int, reason: str) -> ImageError:
+    held = f"{decoded} of {announced} frames" if announced else f"{decoded} frames"
+    remedy = "Copy, download or convert it again"
+    if decoded >= 2:
+        remedy += f", or use its whole part with `frames.last: {decoded - 1}`"
+    return ImageError(f"{path} cannot be decoded to its end ({reason}): got {held}; expected a whole video. {remedy}.")

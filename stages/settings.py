@@ -1,0 +1,406 @@
+"""Every setting of the pipeline: typed, frozen, unknown keys refused with the nearest valid name.
+
+This tree is the single source: `config/config.yaml` (values and comments) and
+`workflow/schemas/config.schema.json` are generated from it (`python -m stages.settings`), and a test holds
+them equal. It imports no torch and nothing of ours, so that the Snakefile parses quickly.
+
+Vocabulary: a *suite* is a list of scenes of one kind; a *variant* is an overlay over this tree; a *seed* is
+an integer from which every random number of a fit is derived.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+KINDS = ("procedural", "stag4d", "consistent4d", "diffusion4d", "images", "video")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used; the text says what was given, what was expected, what to type."""
+
+
+class Section(BaseModel):
+    """Base of every section: immutable, strict about names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CameraSettings(Section):
+    """The camera of the input video: it looks at the origin from azimuth 0."""
+
+    fovy_deg: float = Field(49.1, gt=1, lt=170, description="vertical field of view, degrees (Zero123++ v1.1: 49.1)")
+    radius: float = Field(2.0, gt=0, description="distance of all cameras to the origin, world units")
+    elevation_deg: float = Field(0.0, ge=-90, le=90, description="elevation of the input camera, degrees")
+
+
+class FramesSettings(Section):
+    """Decode, matte, recentre, resize."""
+
+    size: int = Field(128, ge=16, le=2048, description="side of the square frames, pixels")
+    first: int = Field(0, ge=0, description="first frame used, counted from 0 in the source")
+    last: int | None = Field(None, ge=0, description="last frame used (inclusive); null = to the end")
+    stride: int = Field(1, ge=1, description="use every n-th frame")
+    key: Literal["middle"] | int = Field("middle", description="frame of the canonical fit, counted after range and stride")
+    matte: Literal["auto", "alpha", "colour", "files"] = Field(
+        "auto",
+        description="where alpha comes from: the image's own, a constant background colour, or mask files; "
+        "auto = alpha when there is one, else mask files when given, else colour",
+    )
+    mask_path: str | None = Field(None, description="folder of mask images, for matte: files")
+    matte_tolerance: float = Field(
+        0.06, gt=0, lt=1, description="colour matte: distance from the border's colour at which alpha reaches 1, in [0, 1]"
+    )
+    recentre: bool = Field(False, description="centre the object and scale it to `fill` (one transform for the clip)")
+    fill: float = Field(0.7, gt=0.05, le=0.95, description="recentre: fraction of the side the object takes")
+
+
+class AnchorsSettings(Section):
+    """Six views of every frame at known angles."""
+
+    source: Literal["auto", "rendered", "imported", "inflated"] = Field(
+        "auto",
+        description="rendered = ground truth of a procedural scene; imported = files in STAG4D's layout; inflated = the "
+        "silhouette made round, a stand-in without weights; auto = the first of these that the scene has",
+    )
+
+
+class DensifySettings(Section):
+    """Adaptive growth and pruning of gaussians (STAG4D: top 2.5 % every 100 steps)."""
+
+    mode: Literal["top_fraction", "fixed_threshold", "off"] = Field(
+        "top_fraction", description="top_fraction = STAG4D's adaptive threshold; fixed_threshold = 3DGS's, its comparison"
+    )
+    fraction: float = Field(0.025, gt=0, lt=1, description="top_fraction: share of gaussians densified a round")
+    threshold: float = Field(2e-4, gt=0, description="fixed_threshold: on the mean 2D-mean gradient norm, NDC units")
+    start: float = Field(0.15, ge=0, le=1, description="first round, as a fraction of the run (STAG4D: 1200 of 8000)")
+    stop: float = Field(0.75, ge=0, le=1, description="last round, as a fraction of the run (STAG4D: 6000 of 8000)")
+    interval: int = Field(100, ge=1, description="steps between rounds")
+    clone_max_scale: float = Field(0.1, gt=0, description="clone below this largest scale, split above, world units")
+    prune_opacity: float = Field(0.01, ge=0, lt=1, description="prune below this opacity")
+    prune_max_scale: float = Field(0.1, gt=0, description="prune above this largest scale, world units")
+    prune_min_scale: float = Field(0.001, ge=0, description="prune when the largest scale is below this, world units")
+    prune_screen_fraction: float = Field(0.25, gt=0, description="prune above this screen radius, fraction of the image side")
+    max_gaussians: int = Field(6000, ge=1, description="cap on gaussians; x frames it is the cap on gaussian-frames")
+
+
+class PhotometricSettings(Section):
+    """Weights of the image losses; every image loss is a mean over pixels."""
+
+    rgb: float = Field(1.0, ge=0, description="weight of the squared colour error")
+    mask: float = Field(0.25, ge=0, description="weight of the squared alpha error (STAG4D: a quarter of rgb)")
+    anchors: float = Field(1.0, ge=0, description="weight of the anchor views relative to the input view")
+    background: Literal["random", "white"] = Field("random", description="background behind fit and target, drawn each step")
+
+
+class CanonicalSettings(Section):
+    """Static fit of the key frame."""
+
+    steps: int = Field(500, ge=1, description="optimisation steps (STAG4D: 700)")
+    anchor_views: int = Field(6, ge=0, le=6, description="anchor views drawn per step beside the input view")
+    n_gaussians: int = Field(3000, ge=1, description="gaussians at the start (STAG4D: 10000)")
+    init_radius: float = Field(0.9, gt=0, description="they start in a ball of this radius, inside the silhouettes, world units")
+    init_shell: float = Field(0.05, gt=0, description="and no deeper than this below the surface of the visual hull, world units")
+    sh_degree: int = Field(0, ge=0, le=3, description="degree of the colour's spherical harmonics")
+    lr_means: float = Field(5e-3, gt=0, description="learning rate of means at the start (STAG4D, effective: 2e-3)")
+    lr_means_final: float = Field(5e-5, gt=0, description="and at the end")
+    lr_log_scales: float = Field(0.02, gt=0, description="learning rate of log-scales (STAG4D: 0.01)")
+    lr_quats: float = Field(0.01, gt=0, description="learning rate of quaternions (STAG4D: 0.002)")
+    lr_opacity_logits: float = Field(0.05, gt=0, description="learning rate of opacity logits (STAG4D: 0.02)")
+    lr_sh: float = Field(0.02, gt=0, description="learning rate of colour, all degrees (STAG4D: 5e-3)")
+    photometric: PhotometricSettings = PhotometricSettings()
+    densify: DensifySettings = DensifySettings(start=0.2, stop=0.8, interval=50)
+
+
+class FieldSettings(Section):
+    """HexPlane deformation field (4DGaussians; STAG4D: 64 cells, 4 levels, 32 channels, 25 times)."""
+
+    resolution: int = Field(24, ge=2, description="cells per side of the coarsest spatial planes")
+    levels: int = Field(2, ge=1, le=6, description="spatial resolutions, each twice the last")
+    channels: int = Field(16, ge=1, description="features a plane")
+    time_resolution: int | None = Field(None, ge=2, description="cells on the time axis; null = half the frames")
+    width: int = Field(64, ge=1, description="hidden width of the heads")
+    bounds: float = Field(1.0, gt=0, description="half side of the cube; it must contain the means, world units")
+    opacity: bool = Field(False, description="whether opacity changes over time (STAG4D: off)")
+
+
+class RegulariserSettings(Section):
+    """Penalties on the planes and on the gaussians."""
+
+    time_smoothness: float = Field(1e-3, ge=0, description="second difference of the time planes along time")
+    plane_smoothness: float = Field(1e-4, ge=0, description="second difference of the spatial planes")
+    time_l1: float = Field(1e-4, ge=0, description="distance of the time planes from 1, their neutral value")
+    anisotropy: float = Field(1e-3, ge=0, description="excess of the largest over the smallest scale above `anisotropy_ratio`")
+    anisotropy_ratio: float = Field(7.5, gt=1, description="ratio that is free of penalty (STAG4D: 7.5)")
+
+
+class DynamicSettings(Section):
+    """Fit over time."""
+
+    method: Literal["static", "stag4d"] = Field("stag4d", description="static = the canonical repeated over time, the floor")
+    steps: int = Field(1200, ge=1, description="optimisation steps (STAG4D: 7300 after its static stage)")
+    anchor_views: int = Field(3, ge=0, le=6, description="anchor views drawn per step beside the input view")
+    lr_field: float = Field(1.6e-2, gt=0, description="learning rate of the planes at the start (STAG4D, effective)")
+    lr_heads: float = Field(1.6e-3, gt=0, description="learning rate of the heads at the start (STAG4D, effective)")
+    lr_decay: float = Field(0.1, gt=0, le=1, description="both reach this fraction at the end")
+    lr_canonical: float = Field(0.5, ge=0, description="gaussians learn at this fraction of the canonical stage's rates")
+    field: FieldSettings = FieldSettings()
+    photometric: PhotometricSettings = PhotometricSettings()
+    regulariser: RegulariserSettings = RegulariserSettings()
+    densify: DensifySettings = DensifySettings()
+
+
+class RendersSettings(Section):
+    """What is drawn from the baked sequence."""
+
+    size: int | None = Field(None, ge=16, le=4096, description="side of orbit and sheet, pixels; null = twice the frames'")
+    orbit_frames: int = Field(96, ge=2, description="frames of orbit.mp4; the clip repeats under the turning camera")
+    fps: int = Field(24, ge=1, description="frames per second of the videos")
+    sheet_times: int = Field(6, ge=1, description="columns of the contact sheet")
+
+
+class MetricsSettings(Section):
+    """Scores that need no network."""
+
+    mask_threshold: float = Field(0.5, gt=0, lt=1, description="alpha above which a pixel belongs to the object")
+    skip_ends: int = Field(2, ge=0, description="tOF: frames left out at both ends (TecoGAN: 2)")
+
+
+class Config(Section):
+    """The whole experiment."""
+
+    suite: str = Field("embedded", description="name of a file in config/suites/")
+    path: str | None = Field(None, description="your own clip: a video, a folder of images or of a known layout; replaces suite")
+    name: str | None = Field(None, description="scene name for `path`; null = the file's name")
+    scenes: list[str] | None = Field(None, description="subset of the suite's scenes; null = all")
+    variants: list[str] = Field(["static", "stag4d"], min_length=1, description="names of files in config/variants/")
+    seeds: list[int] = Field([0], min_length=1, description="one fit per seed")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto = cuda when there is one")
+    threads: int = Field(1, ge=1, description="threads of one fit; never taken from --cores, so that results do not depend on it")
+    checkpoint_interval_s: float = Field(30.0, gt=0, description="seconds between a fit's checkpoints")
+    camera: CameraSettings = CameraSettings()
+    frames: FramesSettings = FramesSettings()
+    anchors: AnchorsSettings = AnchorsSettings()
+    canonical: CanonicalSettings = CanonicalSettings()
+    dynamic: DynamicSettings = DynamicSettings()
+    renders: RendersSettings = RendersSettings()
+    metrics: MetricsSettings = MetricsSettings()
+
+
+class SuiteSettings(Section):
+    """One file of config/suites/: scenes of one kind."""
+
+    kind: Literal["auto", "procedural", "stag4d", "consistent4d", "diffusion4d", "images", "video"]
+    n_frames: int = Field(24, ge=1, description="procedural scenes: times sampled in [0, 1]")
+    camera: CameraSettings | None = Field(None, description="the suite's own camera; null = the configuration's")
+    scenes: dict[str, str] = Field(description="scene name: procedural object, or path")
+
+    @model_validator(mode="after")
+    def _names(self) -> SuiteSettings:
+        for scene in self.scenes:
+            check_name("scene", scene)
+        return self
+
+
+class VariantSettings(Section):
+    """One file of config/variants/: an overlay over the settings tree."""
+
+    title: str = Field(description="the method's name in tables")
+    method: str = Field(description="short method word in tables")
+    settings: dict[str, Any] = Field({}, description="overlay: the sections that differ")
+
+
+class SceneSource(Section):
+    """Where one scene comes from."""
+
+    kind: Literal[KINDS]  # type: ignore[valid-type]
+    source: str
+    n_frames: int
+
+
+class Run(Section):
+    """What every stage is told besides its own section."""
+
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int = Field(1, ge=1)
+
+
+class FramesRun(Run):
+    scene: SceneSource
+    camera: CameraSettings
+    frames: FramesSettings
+
+
+class AnchorsRun(Run):
+    scene: SceneSource
+    source: Literal["rendered", "imported", "inflated"]
+    frames: FramesSettings
+
+
+class CanonicalRun(Run):
+    checkpoint_interval_s: float = 30.0
+    canonical: CanonicalSettings
+
+
+class DynamicRun(Run):
+    checkpoint_interval_s: float = 30.0
+    canonical: CanonicalSettings
+    dynamic: DynamicSettings
+
+
+class BakeRun(Run):
+    pass
+
+
+class RendersRun(Run):
+    renders: RendersSettings
+
+
+class MetricsRun(Run):
+    suite: str
+    scene: str
+    variant: str
+    title: str
+    method: str
+    metrics: MetricsSettings
+
+
+def check_name(what: str, name: str) -> str:
+    """Return `name` if it is safe in a path and a shell; raise SettingsError otherwise."""
+    if not NAME.fullmatch(name):
+        suggestion = re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_-") or "scene1"
+        raise SettingsError(
+            f"{what} name {name!r} cannot be used in paths: expected letters, digits, '_' and '-' only. "
+            f"Type `name: {suggestion}` or rename it to {suggestion!r}."
+        )
+    return name
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML that refuses a key given twice (plain YAML keeps the last one in silence)."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen: set = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=deep)
+            if key in seen:
+                raise SettingsError(
+                    f"{node.start_mark.name}, line {key_node.start_mark.line + 1}: {key!r} is given twice; "
+                    "expected each name once. Rename or delete one of them."
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path) -> dict:
+    """Read a YAML mapping; raises SettingsError on a repeated key or a file that is not a mapping."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = yaml.load(file, Loader=_UniqueKeyLoader) or {}
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise SettingsError(f"{path} holds a {type(content).__name__}; expected `key: value` lines.")
+    return content
+
+
+def _valid_keys(model: type[BaseModel], location: tuple) -> list[str]:
+    """Names allowed in the section at `location`, for suggestions."""
+    for part in location:
+        field = model.model_fields.get(part) if isinstance(part, str) else None
+        inner = field.annotation if field else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            break
+        model = inner
+    return list(model.model_fields)
+
+
+def parse(model: type[Section], content: dict, origin: str) -> Any:
+    """Validate `content` as `model`; raise SettingsError naming the key, the value and the nearest valid name."""
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            where = ".".join(str(part) for part in problem["loc"]) or "(top level)"
+            if problem["type"] == "extra_forbidden":
+                names = _valid_keys(model, problem["loc"][:-1])
+                near = difflib.get_close_matches(str(problem["loc"][-1]), names, n=1, cutoff=0.4)
+                hint = f"did you mean {near[0]!r}?" if near else f"valid names here: {', '.join(names)}"
+                lines.append(f"unknown key {where!r}; {hint}")
+            else:
+                lines.append(f"{where}: got {problem.get('input')!r}; expected: {problem['msg']}")
+        raise SettingsError(f"{origin}: " + "\n  ".join(lines)) from None
+
+
+def overlay(base: dict, change: dict) -> dict:
+    """`base` with the leaves of `change` put over it, neither modified."""
+    merged = dict(base)
+    for key, value in change.items():
+        if isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] = overlay(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def canonical_json(section: BaseModel) -> str:
+    """One text per value: sorted keys, no spaces. Snakemake compares it to decide what reruns."""
+    return json.dumps(section.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+
+# ------------------------------------------------------------------ generated files
+
+
+def _yaml_lines(model: type[BaseModel], values: BaseModel, indent: int = 0) -> list[str]:
+    lines = []
+    pad = "  " * indent
+    for name, field in model.model_fields.items():
+        value = getattr(values, name)
+        if isinstance(value, BaseModel):
+            if indent == 0:
+                lines.append("")
+            summary = (type(value).__doc__ or "").strip().splitlines()[0]
+            lines += [f"{pad}# {summary}", f"{pad}{name}:", *_yaml_lines(type(value), value, indent + 1)]
+        else:
+            lines += [f"{pad}# {field.description}", f"{pad}{name}: {_yaml_value(value)}"]
+    return lines
+
+
+def _yaml_value(value: Any) -> str:
+    # repr(1e-05) would be read back by YAML 1.1 as text, since it has no decimal point (style: 1.0e-05).
+    if isinstance(value, float) and "e" in repr(value) and "." not in repr(value):
+        return repr(value).replace("e", ".0e")
+    return json.dumps(value)
+
+
+def default_yaml() -> str:
+    """The text of config/config.yaml."""
+    head = ["# Generated by `python -m stages.settings` from stages/settings.py; the defaults of every key.",
+            "# Put your changes in a file of your own and pass it with --configfile; see config/README.md."]
+    return "\n".join(head + _yaml_lines(Config, Config())) + "\n"
+
+
+def schema_json() -> str:
+    """The text of workflow/schemas/config.schema.json (Snakemake needs `$schema`)."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
+    return json.dumps(schema, indent=2, sort_keys=True) + "\n"
+
+
+def main() -> None:
+    """Write the two generated files."""
+    root = Path(__file__).resolve().parent.parent
+    (root / "config" / "config.yaml").write_text(default_yaml(), encoding="utf-8")
+    (root / "workflow" / "schemas" / "config.schema.json").write_text(schema_json(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

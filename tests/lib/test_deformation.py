@@ -1,0 +1,70 @@
+"""Design choices of the deformation field, as tests."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from stages.lib.deformation import Deformation, deform, plane_smoothness, time_l1, time_smoothness
+from stages.settings import FieldSettings, SettingsError
+
+SMALL = FieldSettings(resolution=4, levels=2, channels=3, width=8)
+
+
+def field(settings=SMALL, frames=8, seed=0):
+    return Deformation(settings, frames, torch.Generator().manual_seed(seed))
+
+
+def test_an_untrained_field_is_the_identity():
+    means = torch.rand(10, 3) - 0.5
+    gaussians = {"means": means, "quats": torch.rand(10, 4), "log_scales": torch.rand(10, 3), "sh": torch.rand(10, 1, 3)}
+    for time in (0.0, 0.5, 1.0):
+        moved = deform(gaussians, field()(means, time))
+        assert all(torch.equal(moved[name], value) for name, value in gaussians.items())
+
+
+def test_an_untrained_field_still_learns():
+    model = field()
+    sum(value.sum() for value in model(torch.rand(10, 3) - 0.5, 0.3).values()).backward()
+    assert all(float(head[-1].weight.grad.abs().sum()) > 0 for head in model.heads.values())
+
+
+def test_means_outside_the_bounds_are_refused():
+    with pytest.raises(SettingsError, match=r"lies at 1.500, outside .* bounds of 1.0.*bounds: 1.65"):
+        field().check_bounds(torch.tensor([[0.0, -1.5, 0.2]]))
+    field().check_bounds(torch.tensor([[0.0, -0.9, 0.2]]))
+
+
+def test_half_as_many_time_cells_as_frames():
+    assert field(frames=24).time[0].shape == (3, 12, 4, 3)
+    assert field(FieldSettings(time_resolution=7), 24).time[0].shape[1] == 7
+
+
+def test_opacity_moves_only_when_asked():
+    assert "opacity_logits" not in field()(torch.zeros(2, 3), 0.0)
+    assert field(FieldSettings(opacity=True))(torch.zeros(2, 3), 0.0)["opacity_logits"].shape == (2,)
+
+
+def test_same_seed_same_field():
+    first, second, third = field(seed=1).state_dict(), field(seed=1).state_dict(), field(seed=2).state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not torch.equal(first["space.0"], third["space.0"])
+
+
+def test_regularisers_are_zero_where_nothing_bends():
+    model = field()
+    with torch.no_grad():
+        for plane in [*model.space, *model.time]:
+            plane.copy_(torch.ones_like(plane))
+    assert time_smoothness(model).item() == 0
+    assert plane_smoothness(model).item() == 0
+    assert time_l1(model).item() == 0
+
+
+def test_time_smoothness_by_hand():
+    model = field(FieldSettings(resolution=2, levels=1, channels=1, time_resolution=3), 6)
+    with torch.no_grad():
+        model.time[0].copy_(torch.tensor([0.0, 1.0, 0.0])[None, :, None, None].expand(3, 3, 2, 1))
+    # One second difference of -2 everywhere.
+    assert time_smoothness(model).item() == 4.0
+    assert time_l1(model).item() == pytest.approx(2 / 3)

@@ -1,0 +1,155 @@
+"""Clips as files: what is written is read back, bytes repeat, and broken files are named."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from stages.lib import video
+from stages.lib.images import ImageError
+
+
+def clip(n_frames: int = 6, height: int = 32, width: int = 48) -> np.ndarray:
+    """A red square that moves right over a grey that brightens, (T, H, W, 3) uint8."""
+    frames = np.zeros((n_frames, height, width, 3), dtype=np.uint8)
+    for t in range(n_frames):
+        frames[t] = 60 + 20 * t
+        frames[t, 8:24, 4 * t : 4 * t + 16] = (220, 30, 30)
+    return frames
+
+
+def test_round_trip(tmp_path):
+    frames = clip()
+    video.write_mp4(tmp_path / "a.mp4", frames, 24)
+    read = video.read(tmp_path / "a.mp4")
+    assert read.shape == frames.shape and read.dtype == np.uint8
+    # Chroma has half the resolution, so that colours bleed at edges; flat areas are nearly exact.
+    assert np.abs(read[:, :6].astype(int) - frames[:, :6]).max() <= 6
+    assert np.abs(read[0, 14, 8].astype(int) - (220, 30, 30)).max() <= 8
+    decoded = video.decode(tmp_path / "a.mp4")
+    assert (decoded.decoded, decoded.fps) == (6, 24.0)
+
+
+def test_equal_frames_give_equal_bytes_with_the_index_first(tmp_path):
+    for name in ("a.mp4", "b.mp4"):
+        video.write_mp4(tmp_path / name, clip(), 23.976)
+    data = (tmp_path / "a.mp4").read_bytes()
+    assert data == (tmp_path / "b.mp4").read_bytes()
+    assert 0 < data.index(b"moov") < data.index(b"mdat")
+
+
+def test_odd_sides_are_padded_by_repeating(tmp_path):
+    video.write_mp4(tmp_path / "a.mp4", clip(2, 31, 45), 24)
+    read = video.read(tmp_path / "a.mp4")
+    assert read.shape == (2, 32, 46, 3)
+    assert np.abs(read[:, 31].astype(int) - read[:, 30]).max() <= 6
+
+
+def test_range(tmp_path):
+    video.write_mp4(tmp_path / "a.mp4", clip(10), 24)
+    chosen = video.decode(tmp_path / "a.mp4", first=1, last=8, stride=3)
+    assert np.array_equal(chosen.frames, video.read(tmp_path / "a.mp4")[1:9:3])
+    assert video.decode(tmp_path / "a.mp4", first=20).frames.shape[0] == 0
+
+
+def test_gif_keeps_transparency_and_opaque_gif_has_none(tmp_path):
+    pictures = []
+    for t in range(3):
+        rgba = np.zeros((16, 16, 4), dtype=np.uint8)
+        rgba[4:12, t : t + 8] = (255, 0, 0, 255)
+        pictures.append(Image.fromarray(rgba))
+    pictures[0].save(tmp_path / "a.gif", save_all=True, append_images=pictures[1:], disposal=2, duration=100)
+    read = video.read(tmp_path / "a.gif")
+    assert read.shape == (3, 16, 16, 4)
+    assert [int((frame[..., 3] == 255).sum()) for frame in read] == [64, 64, 64]
+    assert read[2, 6, 2].tolist() == [255, 0, 0, 255] and read[2, 6, 0, 3] == 0
+    pictures = [Image.fromarray(frame) for frame in clip(3)]
+    pictures[0].save(tmp_path / "b.gif", save_all=True, append_images=pictures[1:])
+    assert video.read(tmp_path / "b.gif").shape == (3, 32, 48, 3)
+
+
+def test_webm_keeps_transparency(tmp_path):
+    rgba = np.zeros((32, 32, 4), dtype=np.uint8)
+    rgba[8:24, 8:24] = (0, 200, 0, 255)
+    with av.open(str(tmp_path / "a.webm"), "w") as container:
+        stream = container.add_stream("libvpx-vp9", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 32, 32, "yuva420p"
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(rgba, format="rgba")))
+        container.mux(stream.encode())
+    read = video.read(tmp_path / "a.webm")
+    assert read.shape == (3, 32, 32, 4)
+    assert read[1, 16, 16, 3] > 250 and read[1, 2, 2, 3] < 5
+
+
+def test_a_phones_video_is_turned_upright(tmp_path):
+    """The display matrix of the track (ISO 14496-12, tkhd) is set to a quarter turn clockwise by hand."""
+    path = tmp_path / "a.mp4"
+    frames = np.zeros((2, 32, 48, 3), dtype=np.uint8)
+    frames[:, :16] = 200
+    video.write_mp4(path, frames, 24)
+    data = bytearray(path.read_bytes())
+    matrix = data.index(b"tkhd") + 4 + 40
+    one = 1 << 16
+    data[matrix : matrix + 36] = struct.pack(">9i", 0, one, 0, -one, 0, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    read = video.read(path)
+    assert read.shape == (2, 48, 32, 3)
+    # Turned clockwise, what was above is on the right.
+    assert read[0, 24, 28].min() > 150 and read[0, 24, 4].max() < 50
+
+
+def write_bytes(path: Path, kind: str) -> Path:
+    if kind == "missing":
+        return path
+    if kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "text":
+        path.write_text("this is no video " * 50)
+    else:
+        video.write_mp4(path, np.random.default_rng(0).integers(0, 256, (12, 64, 64, 3), dtype=np.uint8), 24)
+        data = path.read_bytes()
+        path.write_bytes(data[: 60 if kind == "cut at the start" else len(data) * 2 // 3])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("missing", r"clip\.mp4 does not exist; expected a video file"),
+        ("empty", r"clip\.mp4 is empty \(0 bytes\)"),
+        ("text", r"clip\.mp4 cannot be decoded to its end .* expected a whole video"),
+        ("cut at the start", r"clip\.mp4 has no video stream; expected a whole video"),
+        ("cut", r"clip\.mp4 cannot be decoded to its end .* got \d+ of 12 frames; .*`frames\.last: \d+`"),
+    ],
+)
+def test_broken_files(tmp_path, kind, text):
+    with pytest.raises(ImageError, match=text):
+        video.read(write_bytes(tmp_path / "clip.mp4", kind))
+
+
+def test_the_whole_part_of_a_cut_video_can_be_used(tmp_path):
+    path = write_bytes(tmp_path / "clip.mp4", "cut")
+    assert len(video.decode(path, last=2).frames) == 3
+
+
+def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
+    (tmp_path / "a.mp4").write_bytes(b"the old one")
+    with pytest.raises(ValueError, match=r"expected uint8 \(T, H, W, 3\)"):
+        video.write_mp4(tmp_path / "a.mp4", clip().astype(np.float32), 24)
+    with pytest.raises(ValueError, match="fps is 0; expected"):
+        video.write_mp4(tmp_path / "a.mp4", clip(), 0)
+
+    def full_disk(*_, **__):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(video.np, "ascontiguousarray", full_disk)
+    with pytest.raises(OSError, match="no space left"):
+        video.write_mp4(tmp_path / "a.mp4", clip(), 24)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
+    assert (tmp_path / "a.mp4").read_bytes() == b"the old one"

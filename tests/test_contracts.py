@@ -1,0 +1,129 @@
+"""Save then load is identity; what breaks a contract is named; a failed write leaves nothing."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+from stages.contracts import Anchors, ContractError, Frames, Gaussians, Sequence, Truth, Views, check_axes, replacing
+
+
+def gaussians(count=5, bases=4) -> Gaussians:
+    rng = np.random.default_rng(0)
+    shapes = {"means": (count, 3), "quats": (count, 4), "log_scales": (count, 3), "opacity_logits": (count,)}
+    arrays = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    return Gaussians(**arrays, sh=rng.standard_normal((count, bases, 3)).astype(np.float32))
+
+
+def sequence(frames=3, count=5) -> Sequence:
+    one = gaussians(count)
+    stacked = {name: np.stack([getattr(one, name)] * frames) for name in ("means", "quats", "log_scales", "opacity_logits")}
+    present = np.ones((frames, count), bool)
+    present[1, 2] = False
+    return Sequence(**stacked, sh=one.sh, present=present, times=np.linspace(0, 1, frames), record={"seed": 1})
+
+
+def same(first, second) -> bool:
+    return all(np.array_equal(getattr(first, f.name), getattr(second, f.name)) for f in fields(first))
+
+
+def test_npz_round_trip(tmp_path, scene):
+    views = Views(scene[2].rgba, np.array(["truth"] * 4), scene[2].azimuth_deg, scene[2].elevation_deg, {"a": 1})
+    for number, item in enumerate((*scene, views)):
+        item.save(tmp_path / f"{number}.npz")
+        assert same(type(item).load(tmp_path / f"{number}.npz"), item)
+
+
+def test_npz_bytes_repeat(tmp_path, scene):
+    scene[0].save(tmp_path / "a.npz")
+    scene[0].save(tmp_path / "b.npz")
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
+@pytest.mark.parametrize("bases", [1, 4, 9, 16])
+def test_ply_round_trip(tmp_path, bases):
+    written = gaussians(bases=bases)
+    written.save(tmp_path / "a.ply", {"seed": 3})
+    assert same(Gaussians.load(tmp_path / "a.ply"), written)
+
+
+def test_ply_layout_is_inrias(tmp_path):
+    gaussians(bases=4).save(tmp_path / "a.ply")
+    header = (tmp_path / "a.ply").read_bytes().split(b"end_header\n")[0].decode().splitlines()
+    names = [line.split()[-1] for line in header if line.startswith("property")]
+    assert names[:9] == ["x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2"]
+    assert names[9:18] == [f"f_rest_{i}" for i in range(9)]
+    assert names[18:] == ["opacity", "scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"]
+
+
+def test_sequence_round_trip_and_presence(tmp_path):
+    written = sequence()
+    written.save(tmp_path / "s.safetensors")
+    loaded = Sequence.load(tmp_path / "s.safetensors")
+    assert same(loaded, written)
+    assert len(loaded.frame(0).means) == 5
+    assert len(loaded.frame(1).means) == 4
+    assert np.array_equal(loaded.frame(1).sh, np.delete(written.sh, 2, axis=0))
+
+
+def test_wrong_shape_is_named():
+    with pytest.raises(ContractError, match=r"Gaussians.quats has shape \(4, 4\); expected \(N 4\) with N=5"):
+        replace(gaussians(), quats=np.zeros((4, 4), np.float32)).check()
+
+
+def test_wrong_dtype_is_named(scene):
+    with pytest.raises(ContractError, match="Frames.rgba has dtype float32; expected uint8"):
+        replace(scene[0], rgba=scene[0].rgba.astype(np.float32)).check()
+
+
+def test_nan_is_counted():
+    one = gaussians()
+    one.means[0, 0] = np.nan
+    with pytest.raises(ContractError, match="Gaussians.means holds 1 NaN or infinite values of 15"):
+        one.check()
+
+
+def test_key_outside_the_clip(scene):
+    with pytest.raises(ContractError, match="key is 4; expected 0 to 3"):
+        replace(scene[0], key=4).check()
+
+
+@pytest.mark.parametrize("kind", [Frames, Anchors, Truth, Views])
+def test_truncated_npz(tmp_path, scene, kind):
+    scene[0].save(tmp_path / "whole.npz")
+    (tmp_path / "half.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:200])
+    with pytest.raises(ContractError, match=r"half.npz cannot be read as .* Delete it and run the same command"):
+        kind.load(tmp_path / "half.npz")
+
+
+def test_truncated_ply(tmp_path):
+    gaussians().save(tmp_path / "a.ply")
+    (tmp_path / "a.ply").write_bytes((tmp_path / "a.ply").read_bytes()[:-8])
+    with pytest.raises(ContractError, match="announces 5 gaussians"):
+        Gaussians.load(tmp_path / "a.ply")
+
+
+def test_another_file_of_the_right_format(tmp_path, scene):
+    scene[0].save(tmp_path / "frames.npz")
+    with pytest.raises(ContractError, match="expected a file of Anchors"):
+        Anchors.load(tmp_path / "frames.npz")
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(OSError, match="No space"), replacing(target) as temporary:
+        temporary.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_axes_bind_across_arrays():
+    spec = {"a": "float64 N", "b": "float64 N 2"}
+    assert check_axes("x", spec, {"a": np.zeros(3), "b": np.zeros((3, 2))}) == {"N": 3}
+    with pytest.raises(ContractError, match="x.b has shape"):
+        check_axes("x", spec, {"a": np.zeros(3), "b": np.zeros((4, 2))})
