@@ -4,7 +4,7 @@ from snakemake.utils import min_version
 min_version("9.20")
 
 
-configfile: "config/config.yaml"
+configfile: f"{workflow.basedir}/config/config.yaml"
 
 
 include: "rules/common.smk"
@@ -17,6 +17,8 @@ include: "rules/renders.smk"
 include: "rules/assets.smk"
 include: "rules/metrics.smk"
 include: "rules/tables.smk"
+include: "rules/curves.smk"
+include: "rules/gallery.smk"
 
 
 report: "workflow/report/workflow.rst"
@@ -25,6 +27,7 @@ report: "workflow/report/workflow.rst"
 localrules:
     all,
     asset,
+    everything,
 
 
 rule all:
@@ -41,3 +44,11 @@ rule asset:
             variant=asset_variants(),
             seed=EXPERIMENT.seeds,
         ),
+
+
+rule everything:
+    input:
+        rules.all.input,
+        rules.asset.input,
+        f"results/{EXPERIMENT.suite}/curves.png",
+        collect(f"results/{EXPERIMENT.suite}/gallery_{{variant}}.webp", variant=asset_variants()),

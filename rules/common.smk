@@ -1,6 +1,7 @@
 # The only Python of the workflow: it hands wildcards to stages/experiment.py and sets the machine's limits.
 import fcntl
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -57,7 +58,7 @@ if workflow.is_main_process:
 def gpus():
     """GPUs of a fit: 1 when it will run on one."""
     device = EXPERIMENT.config.device
-    return int(device == "cuda" or (device == "auto" and os.path.exists("/proc/driver/nvidia/gpus")))
+    return int(device == "cuda" or (device == "auto" and shutil.which("nvidia-smi") is not None))
 
 
 def compare_by_content(bytes_at_most=500_000_000):
@@ -77,6 +78,11 @@ def code(stage):
         return stage_code(stage)
 
     return files
+
+
+def shipped(file):
+    """A file of this repository, named from where Snakemake runs (see --directory)."""
+    return os.path.relpath(Path(workflow.basedir) / file)
 
 
 def asked(function, *names):
@@ -115,12 +121,42 @@ def asset_variants():
     return moving or EXPERIMENT.variants
 
 
-def metrics_of(suite):
-    """Every metrics.csv of a suite: the chosen scenes of the configured suite, all scenes of another."""
-    chosen = EXPERIMENT.scenes if suite == EXPERIMENT.suite else EXPERIMENT.suite_settings(suite).scenes
+def scenes_of(suite):
+    """The chosen scenes of the configured suite, all scenes of another."""
+    return EXPERIMENT.scenes if suite == EXPERIMENT.suite else list(EXPERIMENT.suite_settings(suite).scenes)
+
+
+def fits_of(suite):
+    """The folder of every fit of a suite."""
     return [
-        f"results/{suite}/{scene}/{variant}/seed{seed}/metrics.csv"
-        for scene in chosen
+        f"results/{suite}/{scene}/{variant}/seed{seed}"
+        for scene in scenes_of(suite)
         for variant in EXPERIMENT.variants
         for seed in EXPERIMENT.seeds
     ]
+
+
+def metrics_of(suite):
+    return [f"{folder}/metrics.csv" for folder in fits_of(suite)]
+
+
+def frames_of(suite):
+    return [f"results/{suite}/{scene}/frames.npz" for scene in scenes_of(suite)]
+
+
+def sequences_of(suite, variant):
+    seed = EXPERIMENT.seeds[0]
+    return [f"results/{suite}/{scene}/{variant}/seed{seed}/sequence.safetensors" for scene in scenes_of(suite)]
+
+
+def curves_of(suite):
+    """The curves of every dynamic fit, and of each canonical fit once."""
+    canonicals = [
+        canonical_of(suite, scene, variant, seed).replace("canonical.ply", "canonical_curve.csv")
+        for scene in scenes_of(suite)
+        for variant in EXPERIMENT.variants
+        for seed in EXPERIMENT.seeds
+    ]
+    moving = asset_variants()
+    dynamics = [f"{folder}/dynamic_curve.csv" for folder in fits_of(suite) if folder.split("/")[3] in moving]
+    return [*dict.fromkeys(canonicals), *dynamics]

@@ -27,7 +27,7 @@ ORBIT_ELEVATION_DEG = 15.0
 
 def white(rgba: np.ndarray) -> np.ndarray:
     """Straight RGBA over white, uint8."""
-    return np.round(images.over(rgba, np.ones(3, np.float32)) * 255).astype(np.uint8)
+    return images.to_uint8(images.over_white(rgba))
 
 
 def orbit(sequence: Sequence, frames: Frames, count: int, size: int, report: Reporter) -> np.ndarray:
@@ -47,13 +47,12 @@ def beside(sequence: Sequence, frames: Frames) -> np.ndarray:
     return np.concatenate([white(frames.rgba), white(ours)], axis=2)
 
 
-def sheet(sequence: Sequence, frames: Frames, columns: int, size: int) -> np.ndarray:
+def sheet(sequence: Sequence, frames: Frames, columns: int) -> np.ndarray:
     """(H, W, 3) uint8: the source in the first row, then one row a view; times from left to right."""
     chosen = np.unique(np.linspace(0, len(frames.times) - 1, columns).round().astype(int))
-    cameras = frames.cameras(SHEET_AZIMUTH_DEG, frames.elevation_deg, size)
+    cameras = frames.cameras(SHEET_AZIMUTH_DEG, frames.elevation_deg)
     drawn = [white(draw_rgba(sequence.frame(index), cameras)) for index in chosen]
-    source = [images.resize_rgba(frames.rgba[index], size) for index in chosen]
-    rows = [np.concatenate([white(picture) for picture in source], axis=1)]
+    rows = [np.concatenate([white(frames.rgba[index]) for index in chosen], axis=1)]
     rows += [np.concatenate([pictures[view] for pictures in drawn], axis=1) for view in range(len(cameras))]
     return np.concatenate(rows, axis=0)
 
@@ -80,7 +79,7 @@ def main(
     size = chosen.size or 2 * the_frames.rgba.shape[1]
     video.write_mp4(orbit_path, orbit(the_sequence, the_frames, chosen.orbit_frames, size, report), chosen.fps)
     video.write_mp4(source, beside(the_sequence, the_frames), chosen.fps)
-    images.write_png(sheet_path, sheet(the_sequence, the_frames, chosen.sheet_times, the_frames.rgba.shape[1]))
+    images.write_png(sheet_path, sheet(the_sequence, the_frames, chosen.sheet_times))
     write_ply(the_sequence, ply)
     report.say(f"wrote {orbit_path}, {source}, {sheet_path} and {len(the_sequence.times)} PLY files in {ply}")
 

@@ -110,9 +110,9 @@ def _mendable(error: BaseException) -> str | None:
     """The line shown for an error that the user can mend; None for a defect, which keeps its traceback."""
     if isinstance(error, (StageError, ContractError, SettingsError)):
         return str(error)
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return (
-            f"the disk is full while writing {error.filename or 'a result'}. Nothing half-written was kept. "
+            f"the disk is full or a quota is used up ({error.strerror}). Nothing half-written was kept. "
             "Free some space (`df -h .` shows it) and run the same command again; finished stages are not repeated."
         )
     if isinstance(error, MemoryError):

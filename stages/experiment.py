@@ -195,7 +195,7 @@ class Experiment:
     def bake_json(self, variant: str, seed: int) -> str:
         return canonical_json(BakeRun(**self._run(self.settings(variant), seed)))
 
-    def renders_json(self, variant: str, seed: int) -> str:
+    def renders_json(self, variant: str, seed: int = 0) -> str:
         tree = self.settings(variant)
         return canonical_json(RendersRun(**self._run(tree, seed), renders=tree.renders))
 

@@ -89,9 +89,7 @@ def rasterize_to_indices_in_range(
     alpha = (opacity[owner] * torch.exp(-sigma)).clamp(max=0.999)
     seen = torch.nonzero(alpha >= ALPHA_MIN)[:, 0]
     owner, alpha = owner[seen], alpha[seen]
-    pixel, order = torch.sort(
-        image[owner] * image_width * image_height + y[seen] * image_width + x[seen], stable=True
-    )
+    pixel, order = torch.sort(image[owner] * image_width * image_height + y[seen] * image_width + x[seen], stable=True)
     owner, alpha = owner[order], alpha[order]
     after = transmittances.reshape(-1)[pixel] * _exclusive_transmittance(alpha, pixel) * (1 - alpha)
     open_ = after > TRANSMITTANCE_MIN

@@ -149,9 +149,7 @@ def render_twin(
         basis = sh_basis(direction, sh.shape[1])
         colors = (torch.einsum("nk,nkc->nc", basis, sh[drawn]) + 0.5).clamp_min(0)
         results.append(
-            _composite(
-                pixels, covariances2d, z, opacities[drawn], colors, background[v], cameras.width, cameras.height
-            )
+            _composite(pixels, covariances2d, z, opacities[drawn], colors, background[v], cameras.width, cameras.height)
         )
     image, alpha, depth, margins = zip(*results, strict=True)
     return TwinRendered(torch.stack(image), torch.stack(alpha), torch.stack(depth), min(margins))

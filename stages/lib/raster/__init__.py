@@ -42,7 +42,7 @@ class Rendered:
     """image (V,H,W,3), alpha (V,H,W), depth (V,H,W) or None, visible (V,N) bool, radii (V,N) float.
 
     radii: larger half side, in pixels, of the box around the ellipse with alpha >= 1/255; 0 where culled.
-    The first three are differentiable. `image` may be a view of planar memory: use `permute`, not `view`.
+    The first three are differentiable.
     """
 
     image: Tensor

@@ -45,7 +45,7 @@ def render_numpy(
     check_background(background, len(cameras))
     gaussians = passes.Gaussians(*(passes.contiguous(a) for a in (means, quats, scales, opacities, sh)))
     backdrop = passes.contiguous(np.broadcast_to(background, (len(cameras), 3)))
+    view = passes.view_of(cameras, sh.shape[1])
     with passes.use_threads(threads):
-        result = passes.forward_pass(gaussians, passes.view_of(cameras), backdrop, passes.EMPTY_VIEWS, True)
-    image = np.ascontiguousarray(result.image.transpose(0, 2, 3, 1))
-    return RenderedArrays(image, result.alpha, result.depth)
+        result = passes.forward_pass(gaussians, view, backdrop, passes.EMPTY_VIEWS, True)
+    return RenderedArrays(result.image, result.alpha, result.depth)

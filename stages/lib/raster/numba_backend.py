@@ -26,7 +26,7 @@ def _array(tensor: Tensor) -> np.ndarray:
 
 
 class _Rasterize(torch.autograd.Function):
-    """Inputs to planar image (V,3,H,W), alpha (V,H,W), depth (V,H,W) or empty, and radii (V,N)."""
+    """Inputs to image (V,H,W,3), alpha (V,H,W), depth (V,H,W) or empty, and radii (V,N)."""
 
     @staticmethod
     def forward(
@@ -48,17 +48,16 @@ class _Rasterize(torch.autograd.Function):
             result = forward_pass(gaussians, view, _array(background), shifts, with_depth)
         outputs = tuple(torch.from_numpy(a) for a in (result.image, result.alpha, result.depth, result.radii))
         ctx.save_for_backward(means, quats, scales, opacities, sh, *outputs[:3])
-        ctx.view, ctx.state, ctx.threads, ctx.with_depth = view, result.state, threads, with_depth
+        ctx.gaussians, ctx.view, ctx.state, ctx.threads = gaussians, view, result.state, threads
         ctx.mark_non_differentiable(outputs[3])
         ctx.set_materialize_grads(False)
         return outputs
 
     @staticmethod
     def backward(ctx, grad_image, grad_alpha, grad_depth, _grad_radii):
-        *inputs, image, alpha, depth = ctx.saved_tensors
-        gaussians = Gaussians(*(_array(t) for t in inputs))
-        outputs = tuple(_array(t) for t in (image, alpha, depth))
-        with_depth = ctx.with_depth and grad_depth is not None
+        # Looking at the saved inputs raises if one was changed in place since; their memory is in ctx.gaussians.
+        outputs = tuple(_array(t) for t in ctx.saved_tensors[5:])
+        with_depth = outputs[2].size > 0 and grad_depth is not None
         grads = (
             np.zeros_like(outputs[0]) if grad_image is None else _array(grad_image),
             np.zeros_like(outputs[1]) if grad_alpha is None else _array(grad_alpha),
@@ -68,13 +67,16 @@ class _Rasterize(torch.autograd.Function):
         result = None
         if any(needs[:5]) or needs[6]:
             with use_threads(ctx.threads):
-                result = backward_pass(gaussians, ctx.view, ctx.state, outputs, grads, needs[6])
+                result = backward_pass(ctx.gaussians, ctx.view, ctx.state, outputs, grads, needs[6])
         names = ("means", "quats", "scales", "opacities", "sh")
-        found = [torch.from_numpy(getattr(result, name)) if need else None for name, need in zip(names, needs)]
+        found = [
+            torch.from_numpy(getattr(result, name)) if need else None
+            for name, need in zip(names, needs[:5], strict=True)
+        ]
         # The background shows through what is left: d image / d background is the final transmittance.
         background = None
         if needs[5]:
-            background = torch.from_numpy(np.einsum("vchw,vhw->vc", grads[0], 1.0 - outputs[1]))
+            background = torch.from_numpy(np.einsum("vhwc,vhw->vc", grads[0], 1.0 - outputs[1]))
         offset = torch.from_numpy(result.means2d) if needs[6] else None
         return (*found, background, offset, None, None, None)
 
@@ -92,7 +94,8 @@ def render(
     threads: int,
 ) -> Rendered:
     """`stages.lib.raster.render` on the CPU; its arguments are already checked, background is (V,3)."""
+    view = view_of(cameras, sh.shape[1])
     image, alpha, depth, radii = _Rasterize.apply(
-        means, quats, scales, opacities, sh, background, means2d_offset, view_of(cameras), with_depth, threads
+        means, quats, scales, opacities, sh, background, means2d_offset, view, with_depth, threads
     )
-    return Rendered(image.permute(0, 2, 3, 1), alpha, depth if with_depth else None, radii > 0, radii)
+    return Rendered(image, alpha, depth if with_depth else None, radii > 0, radii)

@@ -14,16 +14,18 @@ Vocabulary
 
 Why it is fast
 --------------
-- Rows of the exact ellipse are visited instead of its bounding box, LANES pixels at a time.
-- The planes of one row lie STRIDE apart in one array, a constant of the program, so LLVM proves that
-  they do not overlap and vectorises the LANES loop. Images wider than TILE_W become several tiles.
-- `error_model="numpy"`: Python's check for division by zero alone keeps the backward loop scalar.
+- Rows of the exact ellipse are visited instead of its bounding box, LANES pixels at a time, in explicit SIMD
+  (`simd`). Sums over pixels stay in registers and lanes are added up once per entry.
+- Projection, both ways, runs on blocks of gaussians in planes at constant distances in one array, so that LLVM
+  proves that they do not overlap and vectorises the loop.
+- `error_model="numpy"`: Python's check for division by zero alone keeps a loop scalar.
 - The backward pass also runs front to back, with one scalar remainder per pixel instead of stored lists.
 - A pixel that reached the transmittance cut is marked by a negative transmittance: no branch.
 
 The image model is that of gsplat 1.5 in classic mode (Ye et al. 2024, arXiv:2409.06765), itself EWA
 splatting (Zwicker et al. 2001) as used by 3D Gaussian Splatting (Kerbl et al. 2023).
-All kernels live in this one file because Numba's cache notices changes of the caller's file only.
+All kernels live in this one file because Numba's cache notices changes of the caller's file only; after a change
+in `simd` delete `__pycache__`.
 """
 
 from __future__ import annotations
@@ -33,7 +35,20 @@ import math
 import numpy as np
 from numba import njit, prange
 
-from stages.lib.raster.simd import exp2_of_negative, lane_sum, load, minimum, ramp, select, splat, store
+from stages.lib.raster.simd import (
+    ceil,
+    exp2_of_negative,
+    floor,
+    lane_sum,
+    load,
+    maximum,
+    minimum,
+    ramp,
+    select,
+    splat,
+    square_root,
+    store,
+)
 
 f4 = np.float32
 
@@ -45,7 +60,8 @@ ALPHA_MIN = f4(1.0 / 255.0)  # a fainter contribution is skipped
 TRANSMITTANCE_MIN = f4(1e-4)  # a gaussian that would bring a pixel to or below this is not blended
 FRUSTUM_MARGIN = f4(0.3)  # the projection's slope is clamped at the field of view plus 30 %
 FLOAT_MAX = f4(3e38)
-LOG_255 = f4(math.log(255.0))
+LOG2_255 = f4(math.log2(255.0))
+REACH2_PER_LOG2 = f4(2.0 * math.log(2.0))
 LOG2_E = f4(1.0 / math.log(2.0))
 HALF = f4(0.5)
 
@@ -59,14 +75,14 @@ SLOT_SIZE = 10
 # v, v dx, v dy, v dx^2, v dx dy, v dy^2, then w dL/d(red, green, blue, depth).
 V_0, V_X, V_Y, V_XX, V_XY, V_YY, W_RED, W_GREEN, W_BLUE, W_DEPTH = range(10)
 
-TILE_H = 16  # rows: fewer rows cost more entries, more rows leave too few tasks (8 rows measured 8 % slower)
-TILE_W = 256  # columns: scratch of one tile stays inside a 256 KiB L2 cache
+TILE_H = 16  # rows: fewer cost more entries (8 measured 15 % slower), more leave too few tasks for the threads
+TILE_W = 256  # columns: the scratch of one tile stays inside a 256 KiB L2 cache; 32 to 128 measured no faster
 STRIDE = 272  # TILE_W and two bodies of padding, where the last lanes of a row may write
 LANES = 8  # rows are 5 to 6 pixels wide in practice; 16 lanes measured slower
 
 BLOCK = 64  # gaussians projected together: a block's 50 planes of this length stay inside a 32 KiB L1 cache
 
-# reassoc lets LLVM sum lanes in any (fixed) order; no nnan or ninf, since inputs may hold NaN.
+# No nnan or ninf: inputs may hold NaN, and culling relies on comparisons with it.
 FASTMATH = {"reassoc", "contract", "arcp", "nsz", "afn"}
 JIT = {"fastmath": FASTMATH, "error_model": "numpy", "cache": True}
 PARALLEL_JIT = {**JIT, "parallel": True}
@@ -299,12 +315,12 @@ def store_planes(planes, plane, array, first, count):
 
 @njit(**PARALLEL_JIT)
 def project(
-    means, quats, scales, opacities, world_to_camera, intrinsics, width, height, shifts,
+    means, quats, scales, log2_opacities, world_to_camera, intrinsics, width, height, shifts,
     covariances, records, rects, radii,
 ):  # fmt: skip
     """Project N gaussians into V views.
 
-    In: means (N,3), quats (N,4), scales (N,3), opacities (N,), world_to_camera (V,4,4), intrinsics (V,3,3),
+    In: means (N,3), quats (N,4), scales (N,3), log2_opacities (N,), world_to_camera (V,4,4), intrinsics (V,3,3),
     shifts (V,N,2) pixels or empty. Out: covariances (N,6), records (V,N,8), rects (V,N,4), radii (V,N).
     """
     n = means.shape[0]
@@ -312,14 +328,12 @@ def project(
         first = block * BLOCK
         count = min(BLOCK, n - first)
         planes = np.zeros(F_PLANES * BLOCK, np.float32)
-        log2_opacity = np.empty(BLOCK, np.float32)
         load_planes(planes, F_MEAN, means, first, count)
         load_planes(planes, F_QUAT, quats, first, count)
         load_planes(planes, F_SCALE, scales, first, count)
         for j in range(count):
-            log_opacity = math.log(max(opacities[first + j], f4(1e-12)))
-            planes[F_REACH2 * BLOCK + j] = f4(2.0) * (log_opacity + LOG_255)
-            log2_opacity[j] = log_opacity * LOG2_E
+            # alpha = opacity exp(-reach2 / 2) = 1/255, solved for reach2.
+            planes[F_REACH2 * BLOCK + j] = REACH2_PER_LOG2 * (log2_opacities[first + j] + LOG2_255)
         project_block_covariances(planes)
         store_planes(planes, F_COVARIANCE, covariances, first, count)
         for v in range(world_to_camera.shape[0]):
@@ -335,7 +349,7 @@ def project(
                 record[CONIC_XY] = planes[result + 3 * BLOCK]
                 record[CONIC_YY] = planes[result + 4 * BLOCK]
                 record[REACH2] = planes[F_REACH2 * BLOCK + j]
-                record[LOG2_OPACITY] = log2_opacity[j]
+                record[LOG2_OPACITY] = log2_opacities[first + j]
                 record[DEPTH] = planes[result + 5 * BLOCK]
                 radii[v, first + j] = planes[result + 6 * BLOCK]
                 for k in range(4):
@@ -447,36 +461,33 @@ def record_of(records, i):
     )  # fmt: skip
 
 
-# Per tile row of one gaussian, ROWS planes of TILE_H: the parabola of log2(alpha) and the span of columns.
-CONSTANT, LINEAR = np.uint64(0), np.uint64(TILE_H)
-BEGIN, END = np.uint64(0), np.uint64(TILE_H)
+# What `fill_rows` keeps of each row of one gaussian in one tile: log2(alpha)'s constant and linear term in dx,
+# first and last column (whole numbers, clipped to the tile, first > last outside the ellipse).
+CONSTANT, LINEAR, BEGIN, END = (np.uint64(k * TILE_H) for k in range(4))
+ROWS_SIZE = 4 * TILE_H
 
 
 @njit(**INLINE_JIT)
-def tile_rows(record, bounds, parabolas, spans):
-    """For all rows of a tile at once: where the gaussian's ellipse begins and ends, and log2(alpha) along it.
+def fill_rows(record, first_row, count, column_first, column_last, rows):
+    """For `count` rows of a tile, LANES at once: where the gaussian's ellipse begins and ends, and log2(alpha).
 
-    record: (x, y, conic xx, xy, yy, reach2, log2 opacity). Out: parabolas (2 TILE_H,) constant and linear term
-    in dx; spans (2 TILE_H,) int32 first and last column, clipped to the tile, first > last outside the ellipse.
+    record: its eight columns. rows (ROWS_SIZE,), filled from its beginning for first_row, first_row + 1, ...
     """
-    x, y, xx, xy, yy, reach2, log2_opacity = record
+    x, y, xx, xy, yy, reach2, log2_opacity, _ = record
     inverse_xx = f4(1.0) / xx
-    ratio = xy * inverse_xx
-    reach2_over_xx = reach2 * inverse_xx
-    curvature = (xx * yy - xy * xy) * inverse_xx * inverse_xx
-    dy_first = f4(bounds[0]) + HALF - y
-    column_first, column_last = f4(bounds[2]), f4(bounds[3])
-    for k in range(np.uint64(TILE_H)):
-        dy = f4(k) + dy_first
-        centre = x - ratio * dy - HALF
-        discriminant = reach2_over_xx - curvature * dy * dy
-        half_width = math.sqrt(max(discriminant, f4(0.0)))
-        begin = min(max(np.ceil(centre - half_width), column_first), column_last + f4(1.0))
-        end = max(min(np.floor(centre + half_width), column_last), column_first - f4(1.0))
-        parabolas[CONSTANT + k] = log2_opacity - HALF * LOG2_E * yy * dy * dy
-        parabolas[LINEAR + k] = -LOG2_E * xy * dy
-        spans[BEGIN + k] = np.int32(begin)
-        spans[END + k] = np.int32(end)
+    ratio = splat(xy * inverse_xx)
+    reach2_over_xx = splat(reach2 * inverse_xx)
+    curvature = splat((xx * yy - xy * xy) * inverse_xx * inverse_xx)
+    left, right = splat(column_first), splat(column_last)
+    one = splat(f4(1.0))
+    for chunk in range(np.uint64(0), count, np.uint64(LANES)):
+        dy = ramp() + splat(f4(first_row) + f4(chunk) + HALF - y)
+        centre = splat(x - HALF) - ratio * dy
+        half_width = square_root(maximum(reach2_over_xx - curvature * dy * dy, splat(f4(0.0))))
+        store(rows, BEGIN + chunk, minimum(maximum(ceil(centre - half_width), left), right + one))
+        store(rows, END + chunk, maximum(minimum(floor(centre + half_width), right), left - one))
+        store(rows, CONSTANT + chunk, splat(log2_opacity) - splat(HALF * LOG2_E * yy) * dy * dy)
+        store(rows, LINEAR + chunk, splat(-LOG2_E * xy) * dy)
 
 
 @njit(**INLINE_JIT)
@@ -486,9 +497,8 @@ def blend_tile(with_depth, records, rects, colors, gaussians, bounds, scratch):
     gaussians: the tile's entries in depth order. bounds: (row_first, row_last, column_first, column_last).
     On return T is the transmittance, negative where the pixel reached the cut.
     """
-    row_first, row_last, column_first, _ = bounds
-    parabolas = np.empty(2 * TILE_H, np.float32)
-    spans = np.empty(2 * TILE_H, np.int32)
+    row_first, row_last, column_first, column_last = bounds
+    rows = np.empty(ROWS_SIZE, np.float32)
     zero, alpha_max, alpha_min = splat(f4(0.0)), splat(ALPHA_MAX), splat(ALPHA_MIN)
     transmittance_min = splat(TRANSMITTANCE_MIN)
     for k in range(row_last - row_first + 1):
@@ -496,16 +506,18 @@ def blend_tile(with_depth, records, rects, colors, gaussians, bounds, scratch):
         scratch[(k * 5 + 1) * STRIDE : (k * 5 + 5) * STRIDE] = f4(0.0)
     for e in range(gaussians.shape[0]):
         i = gaussians[e]
-        x, y, xx, xy, yy, reach2, log2_opacity, depth = record_of(records, i)
+        x, depth = records[i, X], splat(records[i, DEPTH])
         red, green, blue = splat(colors[i, 0]), splat(colors[i, 1]), splat(colors[i, 2])
-        tile_rows((x, y, xx, xy, yy, reach2, log2_opacity), bounds, parabolas, spans)
-        quadratic = splat(-HALF * LOG2_E * xx)
-        for row in range(max(rects[i, 0], row_first), min(rects[i, 1], row_last) + 1):
-            k = np.uint64(row - row_first)
-            constant, linear = splat(parabolas[CONSTANT + k]), splat(parabolas[LINEAR + k])
-            for body in range(spans[BEGIN + k], spans[END + k] + 1, LANES):
-                p = k * np.uint64(5 * STRIDE) + np.uint64(body - column_first)
-                dx = ramp() + splat(f4(body) + HALF - x)
+        first, last = max(rects[i, 0], row_first), min(rects[i, 1], row_last)
+        count = np.uint64(last - first + 1)
+        fill_rows(record_of(records, i), first, count, f4(column_first), f4(column_last), rows)
+        quadratic = splat(-HALF * LOG2_E * records[i, CONIC_XX])
+        for k in range(count):
+            constant, linear = splat(rows[CONSTANT + k]), splat(rows[LINEAR + k])
+            column, end = np.int64(rows[BEGIN + k]), np.int64(rows[END + k])
+            while column <= end:
+                p = (np.uint64(first - row_first) + k) * np.uint64(5 * STRIDE) + np.uint64(column - column_first)
+                dx = ramp() + splat(f4(column) + HALF - x)
                 alpha = minimum(exp2_of_negative((quadratic * dx + linear) * dx + constant), alpha_max)
                 t = load(scratch, p)
                 weight = alpha * t
@@ -521,7 +533,8 @@ def blend_tile(with_depth, records, rects, colors, gaussians, bounds, scratch):
                 store(scratch, p, load(scratch, p) + weight * blue)
                 if with_depth:
                     p += np.uint64(STRIDE)
-                    store(scratch, p, load(scratch, p) + weight * splat(depth))
+                    store(scratch, p, load(scratch, p) + weight * depth)
+                column += LANES
 
 
 @njit(**JIT)
@@ -550,7 +563,7 @@ def blend_forward(
 ):  # fmt: skip
     """Blend all views. colors (V or 1, N, 3); background (V,3).
 
-    Out: image (V,3,H,W), alpha (V,H,W), depth (V,H,W) or empty: then no depth is blended.
+    Out: image (V,H,W,3), alpha (V,H,W), depth (V,H,W) or empty: then no depth is blended.
     """
     tiles = tile_starts.shape[1] - 1
     height, width = alpha.shape[1], alpha.shape[2]
@@ -573,7 +586,7 @@ def blend_forward(
                 t = abs(scratch[p])
                 alpha[v, row, column] = f4(1.0) - t
                 for c in range(3):
-                    image[v, c, row, column] = scratch[p + (c + 1) * STRIDE] + t * background[v, c]
+                    image[v, row, column, c] = scratch[p + (c + 1) * STRIDE] + t * background[v, c]
                 if with_depth:
                     depth[v, row, column] = scratch[p + 4 * STRIDE]
 
@@ -587,26 +600,27 @@ def blend_tile_backward(with_depth, records, rects, colors, gaussians, slots, bo
     R = <pixel, g> - sum of <contributions so far, g>, and
     alpha dL/dalpha = weight <color, g> - R alpha / (1 - alpha).
     """
-    row_first, row_last, column_first, _ = bounds
-    parabolas = np.empty(2 * TILE_H, np.float32)
-    spans = np.empty(2 * TILE_H, np.int32)
+    row_first, row_last, column_first, column_last = bounds
+    rows = np.empty(ROWS_SIZE, np.float32)
     zero, one, alpha_max, alpha_min = splat(f4(0.0)), splat(f4(1.0)), splat(ALPHA_MAX), splat(ALPHA_MIN)
     transmittance_min = splat(TRANSMITTANCE_MIN)
     for e in range(gaussians.shape[0]):
         i = gaussians[e]
-        x, y, xx, xy, yy, reach2, log2_opacity, depth = record_of(records, i)
+        x, y, depth = records[i, X], records[i, Y], splat(records[i, DEPTH])
         red, green, blue = splat(colors[i, 0]), splat(colors[i, 1]), splat(colors[i, 2])
-        tile_rows((x, y, xx, xy, yy, reach2, log2_opacity), bounds, parabolas, spans)
-        quadratic = splat(-HALF * LOG2_E * xx)
+        first, last = max(rects[i, 0], row_first), min(rects[i, 1], row_last)
+        count = np.uint64(last - first + 1)
+        fill_rows(record_of(records, i), first, count, f4(column_first), f4(column_last), rows)
+        quadratic = splat(-HALF * LOG2_E * records[i, CONIC_XX])
         v_0, v_x, v_y, v_xx, v_xy, v_yy = zero, zero, zero, zero, zero, zero
         w_red, w_green, w_blue, w_depth = zero, zero, zero, zero
-        for row in range(max(rects[i, 0], row_first), min(rects[i, 1], row_last) + 1):
-            k = np.uint64(row - row_first)
-            dy = splat(f4(row) + HALF - y)
-            constant, linear = splat(parabolas[CONSTANT + k]), splat(parabolas[LINEAR + k])
-            for body in range(spans[BEGIN + k], spans[END + k] + 1, LANES):
-                p = k * np.uint64(6 * STRIDE) + np.uint64(body - column_first)
-                dx = ramp() + splat(f4(body) + HALF - x)
+        for k in range(count):
+            dy = splat(f4(first) + f4(k) + HALF - y)
+            constant, linear = splat(rows[CONSTANT + k]), splat(rows[LINEAR + k])
+            column, end = np.int64(rows[BEGIN + k]), np.int64(rows[END + k])
+            while column <= end:
+                p = (np.uint64(first - row_first) + k) * np.uint64(6 * STRIDE) + np.uint64(column - column_first)
+                dx = ramp() + splat(f4(column) + HALF - x)
                 unclamped = exp2_of_negative((quadratic * dx + linear) * dx + constant)
                 alpha = minimum(unclamped, alpha_max)
                 t = load(scratch, p)
@@ -624,7 +638,7 @@ def blend_tile_backward(with_depth, records, rects, colors, gaussians, slots, bo
                 w_blue += weight * g_blue
                 if with_depth:
                     g_depth = load(scratch, p + np.uint64(5 * STRIDE))
-                    gain += splat(depth) * g_depth
+                    gain += depth * g_depth
                     w_depth += weight * g_depth
                 gain *= weight
                 p += np.uint64(STRIDE)
@@ -639,6 +653,7 @@ def blend_tile_backward(with_depth, records, rects, colors, gaussians, slots, bo
                 v_xx += vx * dx
                 v_xy += vx * dy
                 v_yy += vy * dy
+                column += LANES
         slot = gradients[slots[e]]
         slot[V_0], slot[V_X], slot[V_Y] = lane_sum(v_0), lane_sum(v_x), lane_sum(v_y)
         slot[V_XX], slot[V_XY], slot[V_YY] = lane_sum(v_xx), lane_sum(v_xy), lane_sum(v_yy)
@@ -665,7 +680,7 @@ def blend_backward(
 ):  # fmt: skip
     """Backward of `blend_forward`: gradients (S,10) of every slot.
 
-    grad_image (V,3,H,W), grad_alpha (V,H,W), grad_depth (V,H,W) or empty: then depth is not differentiated.
+    grad_image (V,H,W,3), grad_alpha (V,H,W), grad_depth (V,H,W) or empty: then depth is not differentiated.
     """
     tiles = tile_starts.shape[1] - 1
     height, width = alpha.shape[1], alpha.shape[2]
@@ -684,9 +699,9 @@ def blend_backward(
                 p = start + column
                 remainder = -grad_alpha[v, row, column] * (f4(1.0) - alpha[v, row, column])
                 for c in range(3):
-                    g = grad_image[v, c, row, column]
+                    g = grad_image[v, row, column, c]
                     scratch[p + (c + 2) * STRIDE] = g
-                    remainder += g * image[v, c, row, column]
+                    remainder += g * image[v, row, column, c]
                 if with_depth:
                     g = grad_depth[v, row, column]
                     scratch[p + 5 * STRIDE] = g
@@ -695,9 +710,7 @@ def blend_backward(
                 scratch[p + STRIDE] = remainder
         gaussians, slots = entry_gaussians[first:last], entry_slots[first:last]
         if with_depth:
-            blend_tile_backward_color_depth(
-                records[v], rects[v], color, gaussians, slots, bounds, scratch, gradients
-            )
+            blend_tile_backward_color_depth(records[v], rects[v], color, gaussians, slots, bounds, scratch, gradients)
         else:
             blend_tile_backward_color(records[v], rects[v], color, gaussians, slots, bounds, scratch, gradients)
 
@@ -789,7 +802,8 @@ def covariance_3d_backward(quat, scale, s):
 
 # First planes of a backward block: inputs of all views, inputs of one view, then what is summed over views.
 B_MEAN, B_COVARIANCE, B_QUAT, B_SCALE, B_CONIC, B_SUMS, B_SEEN = 0, 3, 9, 13, 16, 19, 29
-B_D_MEAN, B_D_COVARIANCE, B_D_MEAN2D, B_ALPHA, B_ANY_SEEN, B_D_QUAT, B_D_SCALE, B_PLANES = 30, 33, 39, 41, 42, 43, 47, 50
+B_D_MEAN, B_D_COVARIANCE, B_D_MEAN2D, B_ALPHA, B_ANY_SEEN, B_D_QUAT, B_D_SCALE = 30, 33, 39, 41, 42, 43, 47
+B_PLANES = 50
 
 
 @njit(**JIT)
@@ -848,9 +862,10 @@ def gather_slots(planes, records, rects, slot_starts, view_start, slots, first, 
         planes[B_CONIC * BLOCK + j] = records[i, CONIC_XX]
         planes[(B_CONIC + 1) * BLOCK + j] = records[i, CONIC_XY]
         planes[(B_CONIC + 2) * BLOCK + j] = records[i, CONIC_YY]
+        begin, end = view_start + slot_starts[i], view_start + slot_starts[i + 1]
         for k in range(SLOT_SIZE):
-            planes[(B_SUMS + k) * BLOCK + j] = f4(0.0)
-        for s in range(view_start + slot_starts[i], view_start + slot_starts[i + 1]):
+            planes[(B_SUMS + k) * BLOCK + j] = slots[begin, k] if begin < end else f4(0.0)
+        for s in range(begin + 1, end):
             for k in range(SLOT_SIZE):
                 planes[(B_SUMS + k) * BLOCK + j] += slots[s, k]
 

@@ -17,6 +17,8 @@ from stages.lib.cameras import Cameras
 from stages.lib.raster import numba_kernels as kernels
 from stages.lib.raster.spherical_harmonics import colors_from_sh, colors_from_sh_backward
 
+NO_POSITIONS = np.empty((0, 3), np.float32)
+OPACITY_FLOOR = np.float32(1e-12)
 EMPTY_VIEWS = np.empty((0, 0, 0), np.float32)  # an optional (V, ., .) array that is not there; never written
 
 
@@ -60,7 +62,7 @@ class ForwardState:
 
 @dataclass(frozen=True)
 class ForwardResult:
-    """image (V,3,H,W), alpha (V,H,W), depth (V,H,W) or empty, radii (V,N) pixels, and the state."""
+    """image (V,H,W,3), alpha (V,H,W), depth (V,H,W) or empty, radii (V,N) pixels, and the state."""
 
     image: np.ndarray
     alpha: np.ndarray
@@ -99,18 +101,16 @@ def use_threads(threads: int) -> Iterator[None]:
 
 def contiguous(array: np.ndarray) -> np.ndarray:
     """As writable contiguous float32, copied only where needed: one array type means one compilation."""
+    if array.dtype == np.float32 and array.flags.carray:
+        return array
     return np.require(array, np.float32, ["C", "W"])
 
 
-def view_of(cameras: Cameras) -> View:
-    """Cameras in the kernels' types."""
-    return View(
-        contiguous(cameras.world_to_camera),
-        contiguous(cameras.intrinsics),
-        contiguous(cameras.positions),
-        int(cameras.width),
-        int(cameras.height),
-    )
+def view_of(cameras: Cameras, sh_bases: int) -> View:
+    """Cameras in the kernels' types. Positions are left out where colours do not depend on them (K = 1)."""
+    positions = contiguous(cameras.positions) if sh_bases > 1 else NO_POSITIONS
+    matrices = contiguous(cameras.world_to_camera), contiguous(cameras.intrinsics)
+    return View(*matrices, positions, int(cameras.width), int(cameras.height))
 
 
 def forward_pass(
@@ -125,8 +125,10 @@ def forward_pass(
     records = np.empty((views, n, kernels.RECORD_SIZE), np.float32)
     rects = np.empty((views, n, 4), np.int32)
     radii = np.empty((views, n), np.float32)
+    # NumPy's logarithm is vectorised, Numba's is not. The bound keeps opacity 0 finite; it is culled.
+    log2_opacities = np.log2(np.maximum(gaussians.opacities, OPACITY_FLOOR))
     kernels.project(
-        gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities,
+        gaussians.means, gaussians.quats, gaussians.scales, log2_opacities,
         view.world_to_camera, view.intrinsics, width, height, shifts, covariances, records, rects, radii,
     )  # fmt: skip
     tile_columns = -(-width // kernels.TILE_W)
@@ -143,7 +145,7 @@ def forward_pass(
         rects, tile_columns, order, visible_count, tile_starts, slot_starts, view_starts,
         entry_gaussians, entry_slots,
     )  # fmt: skip
-    image = np.empty((views, 3, height, width), np.float32)
+    image = np.empty((views, height, width, 3), np.float32)
     alpha = np.empty((views, height, width), np.float32)
     depth = np.empty_like(alpha) if with_depth else EMPTY_VIEWS
     kernels.blend_forward(
@@ -164,7 +166,7 @@ def backward_pass(
     grad_outputs: tuple[np.ndarray, np.ndarray, np.ndarray],
     with_means2d: bool,
 ) -> Gradients:
-    """Gradients of the inputs. outputs and grad_outputs: image (V,3,H,W), alpha (V,H,W), depth (V,H,W).
+    """Gradients of the inputs. outputs and grad_outputs: image (V,H,W,3), alpha (V,H,W), depth (V,H,W).
 
     An empty gradient of depth leaves depth out of the blending loop.
     """
@@ -176,15 +178,14 @@ def backward_pass(
         state.entry_gaussians, state.entry_slots, *outputs, *grad_outputs, slots,
     )  # fmt: skip
     inputs = (gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities)
-    d_means, d_quats, d_scales, d_opacities, d_sh = (np.zeros_like(a) for a in (*inputs, gaussians.sh))
+    d_means, d_quats, d_scales, d_opacities = (np.empty_like(a) for a in inputs)
+    d_sh = np.zeros_like(gaussians.sh)
     d_colors = np.zeros_like(state.colors)
-    d_means2d = np.zeros((views, n, 2), np.float32) if with_means2d else EMPTY_VIEWS
+    d_means2d = np.empty((views, n, 2), np.float32) if with_means2d else EMPTY_VIEWS
     kernels.project_backward(
         *inputs, view.world_to_camera, view.intrinsics, view.width, view.height, state.covariances,
         state.records, state.rects, state.slot_starts, state.view_starts, slots,
         d_means, d_quats, d_scales, d_opacities, d_colors, d_means2d,
     )  # fmt: skip
-    colors_from_sh_backward(
-        gaussians.means, view.positions, gaussians.sh, state.colors, d_colors, d_sh, d_means
-    )
+    colors_from_sh_backward(gaussians.means, view.positions, gaussians.sh, state.colors, d_colors, d_sh, d_means)
     return Gradients(d_means, d_quats, d_scales, d_opacities, d_sh, d_means2d)

@@ -182,6 +182,44 @@ def minimum(typingctx, a, b):
 
 
 @intrinsic
+def maximum(typingctx, a, b):
+    """Larger of two Float8, lane by lane."""
+
+    def codegen(context, builder, sig, args):
+        return builder.select(builder.fcmp_ordered(">", *args), *args)
+
+    return float8(float8, float8), codegen
+
+
+def _llvm_unary(name: str):
+    """Code generator that calls an LLVM intrinsic of one vector."""
+
+    def codegen(context, builder, sig, args):
+        function = builder.module.declare_intrinsic(f"{name}.v8f32", (), ir.FunctionType(FLOATS, [FLOATS]))
+        return builder.call(function, args)
+
+    return codegen
+
+
+@intrinsic
+def square_root(typingctx, value):
+    """Square root of each lane."""
+    return float8(float8), _llvm_unary("llvm.sqrt")
+
+
+@intrinsic
+def floor(typingctx, value):
+    """Each lane rounded down."""
+    return float8(float8), _llvm_unary("llvm.floor")
+
+
+@intrinsic
+def ceil(typingctx, value):
+    """Each lane rounded up."""
+    return float8(float8), _llvm_unary("llvm.ceil")
+
+
+@intrinsic
 def lane_sum(typingctx, value):
     """Sum of the eight lanes, always in the same order."""
 

@@ -102,9 +102,28 @@ def unit_direction(mean, position):
     return dx * inverse, dy * inverse, dz * inverse, inverse
 
 
+@njit(**JIT)
+def constant_colors(sh, colors):
+    """`colors_from_sh` for K = 1, where the direction does not matter: (N,1,3) to (N,3)."""
+    for i in range(sh.shape[0]):
+        for c in range(3):
+            colors[i, c] = max(SH_C0 * sh[i, 0, c] + f4(0.5), f4(0.0))
+
+
+@njit(**JIT)
+def constant_colors_backward(colors, d_colors, d_sh):
+    """`colors_from_sh_backward` for K = 1: d_colors (N,3) to d_sh (N,1,3)."""
+    for i in range(d_sh.shape[0]):
+        for c in range(3):
+            d_sh[i, 0, c] = SH_C0 * d_colors[i, c] if colors[i, c] > f4(0.0) else f4(0.0)
+
+
 @njit(**JIT, parallel=True)
 def colors_from_sh(means, positions, sh, colors):
     """Fill colors (V or 1, N, 3) from means (N,3), camera positions (V,3) and sh (N,K,3)."""
+    if sh.shape[1] == 1:
+        constant_colors(sh, colors[0])
+        return
     n, count = sh.shape[0], sh.shape[1]
     for block in prange((n + GAUSSIANS_PER_BLOCK - 1) // GAUSSIANS_PER_BLOCK):
         basis = np.empty(count, np.float32)
@@ -126,6 +145,9 @@ def colors_from_sh_backward(means, positions, sh, colors, d_colors, d_sh, d_mean
 
     Where the colour is clamped at 0 no gradient passes. With K = 1 the direction has no gradient.
     """
+    if sh.shape[1] == 1:
+        constant_colors_backward(colors[0], d_colors[0], d_sh)
+        return
     n, count = sh.shape[0], sh.shape[1]
     for block in prange((n + GAUSSIANS_PER_BLOCK - 1) // GAUSSIANS_PER_BLOCK):
         basis = np.empty(count, np.float32)
@@ -144,8 +166,6 @@ def colors_from_sh_backward(means, positions, sh, colors, d_colors, d_sh, d_mean
                     for k in range(count):
                         d_sh[i, k, c] += basis[k] * d
                         weights[k] += sh[i, k, c] * d
-                if count == 1:
-                    continue
                 gradient[:] = f4(0.0)
                 add_direction_gradient(x, y, z, weights, gradient)
                 # d(unit direction) / d(mean) = (identity - direction direction^T) / distance

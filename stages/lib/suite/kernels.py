@@ -45,7 +45,8 @@ PATTERN = 35  # 6 numbers, meaning by texture
 GRAIN = 41
 BOX_CENTER = 42  # 3 numbers, local
 BOX_HALF = 45  # 3 numbers, local
-FIELDS = 48
+STRETCH = 48  # 3 numbers: texture coordinates are the part's own divided by these
+FIELDS = 51
 
 # Kinds of primitives, with the meaning of SIZE.
 SPHERE = 0  # radius
@@ -82,10 +83,12 @@ DIR_X, DIR_Y, DIR_Z, ALONG, ACTIVE, HIT = 272, 288, 304, 320, 336, 352
 HIT_X, HIT_Y, HIT_Z, NORMAL_X, NORMAL_Y, NORMAL_Z = 368, 384, 400, 416, 432, 448
 ALBEDO_RED, ALBEDO_GREEN, ALBEDO_BLUE, AMBIENT, SHADE, OPEN = 464, 480, 496, 512, 528, 544
 LIGHT_RED, LIGHT_GREEN, LIGHT_BLUE = 560, 576, 592
-REGISTERS = 608
+# Marching: the last empty ball's radius and the step taken out of it:
+BALL, MOVED = 608, 624
+REGISTERS = 640
 # Loops run to `w.size // _WORDS`, which is LANES: a length that the compiler knew would make it unroll them
 # before it vectorises, and then it no longer does.
-_WORDS = 38
+_WORDS = 40
 
 # What is kept of a primary sample: display colour, hit, point, normal, light.
 HIT_CHANNEL, POINT_CHANNEL, NORMAL_CHANNEL, LIGHT_CHANNEL, CHANNELS = 3, 4, 7, 10, 13
@@ -93,6 +96,8 @@ HIT_CHANNEL, POINT_CHANNEL, NORMAL_CHANNEL, LIGHT_CHANNEL, CHANNELS = 3, 4, 7, 1
 _FAR = 1e9
 _TILE = 16
 _MAX_STEPS = 64
+# Share of the planar step that is taken beyond the empty ball (Balint and Valasek 2018).
+_RELAX = 0.9
 _HIT = 1e-3  # world lengths; a tenth of a pixel at 128x128 is 1.4e-3
 _NORMAL_STEP = 2e-3
 # Neighbours whose display values differ by more than this get extra samples; 0.06 is 15 of 255 levels.
@@ -111,10 +116,11 @@ _FILL_X, _FILL_Y, _FILL_Z = -0.6281, 0.2617, -0.7328
 
 # Infinities and NaN stay meaningful; everything else may be reordered or fused.
 _MATH = {"reassoc", "contract", "arcp", "nsz", "afn"}
+# Wrappers for calls from Python and C are left out where nothing calls from there: they only cost compile time.
 # Reference counts of array arguments would double the time of these short functions (measured), and none of
 # them allocates; only `render_image`, which does, counts.
 _ALLOCATES = {"cache": True, "error_model": "numpy", "fastmath": _MATH, "nogil": True}
-_OPTIONS = {**_ALLOCATES, "_nrt": False}
+_OPTIONS = {**_ALLOCATES, "cache": False, "_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
 @njit(**_OPTIONS)
@@ -319,23 +325,28 @@ def _noise(x, y, z, seed):
 
 
 @njit(**_OPTIONS)
-def _spot_distance(x, y, z, seed):
-    """Distance to the nearest of one jittered point a lattice cell, in units of that spot's size."""
+def _spots(frequency, radius, seed, w):
+    """1 inside spots, 0 outside, into WEIGHT; a jittered spot of varied size in each lattice cell."""
+    for lane in range(w.size // _WORDS):
+        w[WEIGHT + lane] = _FAR
     # Only the eight cells around the nearest lattice corner can hold the nearest spot of radius < 0.5.
-    ix, iy, iz = int(np.floor(x + 0.5)) - 1, int(np.floor(y + 0.5)) - 1, int(np.floor(z + 0.5)) - 1
-    nearest = _FAR
     for corner in range(8):
-        cx, cy, cz = ix + (corner & 1), iy + ((corner >> 1) & 1), iz + (corner >> 2)
-        # One hash gives three jitters and a size: its digits in base 16 are independent enough for spots.
-        code = _hash(cx, cy, cz, seed) * 16.0
-        dx = cx + 0.3 + 0.4 * (code - np.floor(code)) - x
-        code = (code - np.floor(code)) * 16.0
-        dy = cy + 0.3 + 0.4 * (code - np.floor(code)) - y
-        code = (code - np.floor(code)) * 16.0
-        dz = cz + 0.3 + 0.4 * (code - np.floor(code)) - z
-        size = 1.0 / (0.6 + 0.8 * _hash(cx, cy, cz, seed + 1))
-        nearest = min(nearest, (dx * dx + dy * dy + dz * dz) * size * size)
-    return math.sqrt(nearest)
+        sx, sy, sz = (corner & 1) - 1, ((corner >> 1) & 1) - 1, (corner >> 2) - 1
+        for lane in range(w.size // _WORDS):
+            x, y, z = frequency * w[LOCAL_X + lane], frequency * w[LOCAL_Y + lane], frequency * w[LOCAL_Z + lane]
+            cx, cy, cz = np.floor(x + 0.5) + sx, np.floor(y + 0.5) + sy, np.floor(z + 0.5) + sz
+            # One hash gives three jitters and a size: its four digits in base 16.
+            code = _hash(int(cx), int(cy), int(cz), seed) * 16.0
+            rest = (code - np.floor(code)) * 16.0
+            last = (rest - np.floor(rest)) * 16.0
+            dx = cx + 0.3 + 0.025 * np.floor(code) - x
+            dy = cy + 0.3 + 0.025 * np.floor(rest) - y
+            dz = cz + 0.3 + 0.025 * np.floor(last) - z
+            size = 0.6 + 0.8 * (last - np.floor(last))
+            squared = (dx * dx + dy * dy + dz * dz) / (size * size)
+            w[WEIGHT + lane] = min(w[WEIGHT + lane], squared)
+    for lane in range(w.size // _WORDS):
+        w[WEIGHT + lane] = 1.0 - _smoothstep(0.85 * radius, 1.15 * radius, math.sqrt(w[WEIGHT + lane]))
 
 
 @njit(**_OPTIONS)
@@ -356,9 +367,7 @@ def _pattern(parts, i, w):
         for k in range(w.size // _WORDS):
             w[WEIGHT + k] = _band(d * (a * w[LOCAL_X + k] + b * w[LOCAL_Y + k] + c * w[LOCAL_Z + k]) + e, f)
     elif texture == SPOTS:
-        for k in range(w.size // _WORDS):
-            near = _spot_distance(a * w[LOCAL_X + k], a * w[LOCAL_Y + k], a * w[LOCAL_Z + k], int(c))
-            w[WEIGHT + k] = 1.0 - _smoothstep(0.85 * b, 1.15 * b, near)
+        _spots(a, b, int(c), w)
     elif texture == CHECKS:
         for k in range(w.size // _WORDS):
             product = _cosine(a * w[LOCAL_X + k]) * _cosine(b * w[LOCAL_Y + k]) * _cosine(c * w[LOCAL_Z + k])
@@ -408,6 +417,11 @@ def _eye(parts, i, w):
 @njit(**_OPTIONS)
 def _color(parts, i, w):
     """Albedo (squared display values) of a part at its own coordinates, into RED, GREEN and BLUE."""
+    sx, sy, sz = 1.0 / parts[i, STRETCH], 1.0 / parts[i, STRETCH + 1], 1.0 / parts[i, STRETCH + 2]
+    for lane in range(w.size // _WORDS):
+        w[LOCAL_X + lane] *= sx
+        w[LOCAL_Y + lane] *= sy
+        w[LOCAL_Z + lane] *= sz
     if int(parts[i, TEXTURE]) == EYE:
         _eye(parts, i, w)
         return
@@ -464,7 +478,7 @@ def _albedo(parts, ids, count, w):
             part = 8.0 * rate * rate * overlap * overlap
             w[JOINED + lane] = sign * (min(joined, own) - rate * overlap * overlap)
             w[SHARE + lane] = 1.0 - part if own < joined else part
-            near = max(near, w[HIT + lane] if own < margin else 0.0)
+            near = max(near, w[HIT + lane] if own < margin and w[SHARE + lane] > 0.0 else 0.0)
         # Where the part does not reach the surface its colour is never shown.
         if near > 0.0:
             _color(parts, i, w)
@@ -491,7 +505,11 @@ def _slab(origin, direction, half, near, far):
 @njit(**_OPTIONS)
 def _span(parts, i, origin, dx, dy, dz, spread):
     """Where a cone (radius `spread` at distance 1) is inside a part's bound and box: (near, far), or near > far."""
-    ox, oy, oz = origin[0] - parts[i, CENTER], origin[1] - parts[i, CENTER + 1], origin[2] - parts[i, CENTER + 2]
+    ox, oy, oz = (
+        origin[0] - parts[i, CENTER],
+        origin[1] - parts[i, CENTER + 1],
+        origin[2] - parts[i, CENTER + 2],
+    )
     along = -(ox * dx + oy * dy + oz * dz)
     extra = parts[i, MARGIN] + spread * (along + parts[i, BOUND] + parts[i, MARGIN])
     limit = parts[i, BOUND] + extra
@@ -549,6 +567,8 @@ def _march(parts, ids, count, origin, start, stop, tolerance, w):
         w[ALONG + lane] = start
         w[ACTIVE + lane] = 1.0
         w[HIT + lane] = 0.0
+        w[BALL + lane] = 0.0
+        w[MOVED + lane] = 0.0
     for _ in range(_MAX_STEPS):
         for lane in range(w.size // _WORDS):
             w[X + lane] = ox + w[ALONG + lane] * w[DIR_X + lane]
@@ -557,13 +577,22 @@ def _march(parts, ids, count, origin, start, stop, tolerance, w):
         _scene(parts, ids, count, w)
         active = 0.0
         for lane in range(w.size // _WORDS):
-            live, step = w[ACTIVE + lane], w[DISTANCE + lane]
-            arrived = live if step < tolerance else 0.0
-            w[HIT + lane] += arrived
+            live, step, ball, moved = w[ACTIVE + lane], w[DISTANCE + lane], w[BALL + lane], w[MOVED + lane]
+            # Two empty balls that do not overlap may have something between them: go back to the first one's rim.
+            safe = 0.0 if moved > ball and step + ball < moved else 1.0
+            arrived = live * safe if step < tolerance else 0.0
             live -= arrived
-            along = w[ALONG + lane] + live * step
-            w[ALONG + lane] = along
+            # Step to where the next empty ball would touch this one if the surface were a plane.
+            slack = max(moved + ball - step, 1e-9)
+            longer = _RELAX * step * (moved - ball + step) / slack if moved > 0.0 else 0.0
+            longer = min(max(longer, 0.0), step)
+            advance = step + (longer if w[ALONG + lane] + step + longer < stop else 0.0)
+            along = w[ALONG + lane] + live * (advance if safe > 0.0 else ball - moved)
             live = live if along < stop else 0.0
+            w[ALONG + lane] = along
+            w[BALL + lane] = safe * step
+            w[MOVED + lane] = safe * advance
+            w[HIT + lane] += arrived
             w[ACTIVE + lane] = live
             active += live
         if active == 0.0:
@@ -618,8 +647,8 @@ def _normals(parts, ids, count, step, w):
 
 
 @njit(**_OPTIONS)
-def _neighbours(parts, hits, reach, found, w):
-    """Parts within `reach` of the packet's hits, into `found`; return their number."""
+def _neighbours(parts, hits, shift, reach, found, w):
+    """Parts within `reach` of the packet's hits moved by `shift` towards the key light, into `found`; their number."""
     mx = my = mz = 0.0
     for lane in range(w.size // _WORDS):
         mx += w[HIT + lane] * w[HIT_X + lane]
@@ -631,10 +660,12 @@ def _neighbours(parts, hits, reach, found, w):
         x, y, z = w[HIT_X + lane] - mx, w[HIT_Y + lane] - my, w[HIT_Z + lane] - mz
         widest = max(widest, w[HIT + lane] * (x * x + y * y + z * z))
     reach += math.sqrt(widest)
+    mx, my, mz = mx + shift * _KEY_X, my + shift * _KEY_Y, mz + shift * _KEY_Z
     used = 0
     for i in range(parts.shape[0]):
         x, y, z = mx - parts[i, CENTER], my - parts[i, CENTER + 1], mz - parts[i, CENTER + 2]
-        limit = parts[i, BOUND] + parts[i, MARGIN] + reach
+        # Blending lifts a surface by a quarter of its radius, which is less than a fifth of the margin.
+        limit = parts[i, BOUND] + 0.2 * parts[i, MARGIN] + reach
         if x * x + y * y + z * z < limit * limit:
             found[used] = i
             used += 1
@@ -644,7 +675,7 @@ def _neighbours(parts, hits, reach, found, w):
 @njit(**_OPTIONS)
 def _shade(parts, hits, unit, found, w):
     """Free space around the hits: AMBIENT is the ambient share, SHADE the key light's share."""
-    count = _neighbours(parts, hits, 2.0 * _OCCLUSION_FAR * unit, found, w)
+    count = _neighbours(parts, hits, 0.0, 2.0 * _OCCLUSION_FAR * unit, found, w)
     _probe(parts, found, count, _OCCLUSION_NEAR * unit, True, w)
     for lane in range(w.size // _WORDS):
         w[AMBIENT + lane] = w[OPEN + lane]
@@ -652,11 +683,11 @@ def _shade(parts, hits, unit, found, w):
     for lane in range(w.size // _WORDS):
         w[AMBIENT + lane] = 0.35 + 0.325 * (w[AMBIENT + lane] + w[OPEN + lane])
         w[SHADE + lane] = 1.0
-    count = _neighbours(parts, hits, 2.0 * _SHADOW_FAR * unit, found, w)
     for tap in range(3):
         # The farther the probe, the more it must be blocked before it counts: shadows soften with distance.
         length = _SHADOW_NEAR if tap == 0 else (_SHADOW_MIDDLE if tap == 1 else _SHADOW_FAR)
         gain = 1.0 if tap == 0 else (1.5 if tap == 1 else 2.5)
+        count = _neighbours(parts, hits, length * unit, length * unit, found, w)
         _probe(parts, found, count, length * unit, False, w)
         for lane in range(w.size // _WORDS):
             facing = w[NORMAL_X + lane] * _KEY_X + w[NORMAL_Y + lane] * _KEY_Y + w[NORMAL_Z + lane] * _KEY_Z
@@ -785,7 +816,11 @@ def _resolve_texture(parts, ids, count, found, origin, to_world, intrinsics, row
 
     The surface is taken as the tangent plane of the primary hit, under the light of the primary hit.
     """
-    x, y, z = pixel[POINT_CHANNEL] - origin[0], pixel[POINT_CHANNEL + 1] - origin[1], pixel[POINT_CHANNEL + 2] - origin[2]
+    x, y, z = (
+        pixel[POINT_CHANNEL] - origin[0],
+        pixel[POINT_CHANNEL + 1] - origin[1],
+        pixel[POINT_CHANNEL + 2] - origin[2],
+    )
     nx, ny, nz = pixel[NORMAL_CHANNEL], pixel[NORMAL_CHANNEL + 1], pixel[NORMAL_CHANNEL + 2]
     red, green, blue = pixel[LIGHT_CHANNEL], pixel[LIGHT_CHANNEL + 1], pixel[LIGHT_CHANNEL + 2]
     plane = x * nx + y * ny + z * nz
@@ -864,13 +899,9 @@ def render_image(parts, origin, to_world, intrinsics, unit, antialias, w, image)
             if edge == _ALIKE:
                 _write(image, row, column, pixel[0], pixel[1], pixel[2], pixel[HIT_CHANNEL])
             elif edge == _TEXTURE_EDGE:
-                hits = _resolve_texture(
-                    parts, near, count, found, origin, to_world, intrinsics, row, column, pixel, w
-                )
+                hits = _resolve_texture(parts, near, count, found, origin, to_world, intrinsics, row, column, pixel, w)
                 _write_samples(image, row, column, hits, w)
             else:
                 spacing = 1.0 / SIDE
-                hits = _packet(
-                    parts, near, count, found, origin, to_world, intrinsics, column, row, spacing, unit, w
-                )
+                hits = _packet(parts, near, count, found, origin, to_world, intrinsics, column, row, spacing, unit, w)
                 _write_samples(image, row, column, hits, w)

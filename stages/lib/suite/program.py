@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -25,7 +25,8 @@ Pose = list[Group]
 
 # At radius 2 and fovy 49.1 a ball of 0.79 touches the outermost pixel ring of a 32-pixel image.
 FIT_RADIUS = 0.76
-_FIT_TIMES = 25
+# Odd and not a multiple of common cycle counts, so that the extremes of a motion fall between few samples.
+_FIT_TIMES = 47
 
 # How far a smooth union reaches: it lifts a surface by at most a quarter of its radius, then one radius more.
 _BLEND_REACH = 1.5
@@ -48,7 +49,16 @@ def _meridian_directions() -> np.ndarray:
     return np.concatenate([np.stack([c * across, s * across, along], axis=1) for c, s in sides])
 
 
+def _sphere_directions(count: int) -> np.ndarray:
+    """Unit directions (count, 3) spread evenly over the sphere (golden spiral)."""
+    height = 1.0 - (2.0 * np.arange(count) + 1.0) / count
+    angle = np.pi * (3.0 - np.sqrt(5.0)) * np.arange(count)
+    across = np.sqrt(1.0 - height**2)
+    return np.stack([across * np.cos(angle), height, across * np.sin(angle)], axis=1)
+
+
 _DIRECTIONS = _shell_directions()
+_FIT_DIRECTIONS = _sphere_directions(200)
 _BENT_DIRECTIONS = np.concatenate([_DIRECTIONS, _meridian_directions()])
 
 
@@ -150,6 +160,7 @@ def _part(kind, center, size, bound, material: Material, rotation, blend, carve,
     row[K.COLOR_B : K.COLOR_B + 3] = _linear(material.color_b)
     row[K.PATTERN : K.PATTERN + len(material.pattern)] = material.pattern
     row[K.GRAIN] = material.grain
+    row[K.STRETCH : K.STRETCH + 3] = 1.0
     return row
 
 
@@ -169,11 +180,12 @@ def cone(start, end, radius_start: float, radius_end: float, material, *, blend=
     # A ball swallows the other one when the radii differ by more than the distance; keep a sliver of slope.
     length = max(float(np.linalg.norm(end - start)), 1.001 * abs(radius_start - radius_end), 1e-4)
     up = (end - start) / max(float(np.linalg.norm(end - start)), 1e-9)
-    side = np.cross(up, [0.0, 0.0, 1.0] if abs(up[2]) < 0.9 else [1.0, 0.0, 0.0])
+    side = np.array([up[1], -up[0], 0.0] if abs(up[2]) < 0.9 else [0.0, up[2], -up[1]])
     side /= np.linalg.norm(side)
+    forward = [side[1] * up[2] - side[2] * up[1], side[2] * up[0] - side[0] * up[2], side[0] * up[1] - side[1] * up[0]]
     sine = (radius_start - radius_end) / length
     size = [radius_start, radius_end, length, math.sqrt(1.0 - sine * sine), sine]
-    rotation = np.stack([side, up, np.cross(side, up)], axis=1)
+    rotation = np.array([side, up, forward]).T
     bound = 0.5 * length + max(radius_start, radius_end)
     thick = max(radius_start, radius_end)
     half = (thick, bound, thick)
@@ -205,7 +217,16 @@ def cylinder(center, radius, half_height, rounding, material, *, rotation=None, 
 
 
 def bent(
-    center, radii, material, *, curl=0.0, wave=(0.0, 0.0, 0.0, 0.0), taper=0.0, rotation=None, blend=0.0, carve=False
+    center,
+    radii,
+    material,
+    *,
+    curl=0.0,
+    wave=(0.0, 0.0, 0.0, 0.0),
+    taper=0.0,
+    rotation=None,
+    blend=0.0,
+    carve=False,
 ):
     """An ellipsoid along local z, curled towards +y, waved in x and tapered towards -z (taper > 0).
 
@@ -214,9 +235,9 @@ def bent(
     """
     rx, ry, rz = radii
     reach = abs(wave[0]) + abs(wave[1]) * rz
-    # Lipschitz constants of the curl and the wave, and the widest stretch of the taper, make steps safe.
+    # Undoing curl and wave steepens distances by their slopes, undoing the taper by the narrowest width.
     steep = max(2.0 * abs(curl) * rz, abs(wave[1]) + reach * abs(wave[2]))
-    safety = 1.0 / (math.sqrt(1.0 + steep * steep) * (1.0 + 0.5 * abs(taper)))
+    safety = (1.0 - abs(taper)) / math.sqrt(1.0 + steep * steep)
     size = np.array([rx, ry, rz, curl, *wave, taper, safety])
     # Sampled on the surface; 5 % covers what lies between the samples.
     shell = _bent_shell(size)
@@ -225,6 +246,13 @@ def bent(
     row = _part(K.BENT, center, size, bound, material, rotation, blend, carve, 0.525 * (high - low))
     row[K.BOX_CENTER : K.BOX_CENTER + 3] = 0.5 * (low + high)
     return row
+
+
+def stretched(part: Part, stretch) -> Part:
+    """A copy whose texture is stretched by three local factors, so that it sticks to a part that deforms."""
+    part = part.copy()
+    part[K.STRETCH : K.STRETCH + 3] = stretch
+    return part
 
 
 def place(parts, rotation=None, translation=(0.0, 0.0, 0.0)):
@@ -310,19 +338,15 @@ def fit(pose: Callable[[float], Pose], radius: float = FIT_RADIUS) -> Fit:
         parts = assemble(pose(float(time)))
         points += [_shell(part) for part in parts if part[K.CARVE] == 0.0]
     points = np.concatenate(points)
-    center = 0.5 * (points.min(0) + points.max(0))
-    # A few steps towards the farthest point (Badoiu and Clarkson 2003) tighten the enclosing ball.
+    # The enclosing ball touches few points, all of them extreme in some direction.
+    extreme = points[np.argmax(_FIT_DIRECTIONS @ points.T, axis=1)]
+    center = extreme.mean(0)
+    # Steps towards the farthest point, each shorter than the last (Badoiu and Clarkson 2003).
     for step in range(1, 200):
-        offset = points - center
-        farthest = offset[np.argmax((offset**2).sum(1))]
-        center = center + farthest / (step + 10.0)
+        offset = extreme - center
+        center = center + offset[np.argmax((offset**2).sum(1))] / (step + 1.0)
     reach = float(np.sqrt(((points - center) ** 2).sum(1).max()))
     return Fit(center, reach / radius)
-
-
-def tinted(material: Material, **changes) -> Material:
-    """A material with some fields replaced."""
-    return replace(material, **changes)
 
 
 def smoothstep(low: float, high: float, value: float) -> float:

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF005 (array + list adds coordinates here, it does not join lists)
 """The seven objects that results are reported on, each with a motion that stresses something.
 
 Coordinates: x right, y up, z towards the input camera, in each object's own units. A pose function takes a
@@ -34,6 +35,7 @@ from stages.lib.suite.program import (
     smoothstep,
     sphere,
     spots,
+    stretched,
     stripes,
 )
 
@@ -80,9 +82,10 @@ def mouth(time: float) -> Pose:
 
 def _monster_body(opened: float, skin) -> Group:
     """A pear-shaped body with the mouth carved out of its front."""
+    tall = 0.80 + 0.05 * opened
     red = gradient("#5d1230", "#a32748", (0, 0, 1), -0.2, 0.5)
     body = [
-        ellipsoid((0, 0, 0), (0.78, 0.80 + 0.05 * opened, 0.66), skin),
+        stretched(ellipsoid((0, 0, 0), (0.78, tall, 0.66), skin), (1, tall / 0.80, 1)),
         ellipsoid((0, -0.32, 0.02), (0.80, 0.52, 0.68), skin, blend=0.25),
     ]
     if opened > 0.0:
@@ -100,7 +103,16 @@ def _monster_mouth(opened: float) -> Pose:
     """The line of the closed lips, or tongue and teeth once the mouth is open."""
     center, half = _mouth_place(opened)
     if opened == 0.0:
-        return [arc((0, 0.16, 0.62), 0.36, 0.022, plain("#7a1f3d"), half_angle_deg=50, rotation=rot_x(14) @ rot_z(180))]
+        return [
+            arc(
+                (0, 0.20, 0.655),
+                0.36,
+                0.024,
+                plain("#7a1f3d"),
+                half_angle_deg=50,
+                rotation=rot_x(4) @ rot_z(180),
+            )
+        ]
     parts: Pose = [ellipsoid((0.05, center - 0.80 * half, 0.38), (0.22, 0.09 * opened + 0.01, 0.20), plain("#ff7d93"))]
     for x in (-0.23, -0.08, 0.08, 0.23):
         lip = center + half * math.sqrt(1 - (x / 0.44) ** 2)
@@ -121,10 +133,12 @@ def walk(time: float) -> Pose:
     pose: Pose = []
     upper: Pose = []
     shirt = stripes("#f4f1e8", "#e4572e", (0, 1, 0), 7.0)
-    upper.append([
-        cone((0, -0.18, 0), (0, 0.22, 0), 0.25, 0.19, shirt),
-        ellipsoid((0, -0.32, 0), (0.27, 0.18, 0.23), checks("#35609c", "#2b4f82", 6), blend=0.03),
-    ])
+    upper.append(
+        [
+            cone((0, -0.18, 0), (0, 0.22, 0), 0.25, 0.19, shirt),
+            ellipsoid((0, -0.32, 0), (0.27, 0.18, 0.23), checks("#35609c", "#2b4f82", 6), blend=0.03),
+        ]
+    )
     upper.append(_explorer_head(skin, hair, swing))
     upper += _explorer_face()
     upper.append(_backpack(swing))
@@ -140,7 +154,7 @@ def walk(time: float) -> Pose:
     for side in (-1, 1):
         pose += place(_leg(side * swing, math.cos(phase) * side), None, (side * 0.135, -0.38 + bob, 0))
     # Turned half to the side, so that the input view sees the legs swing.
-    return place(pose, rot_y(38))
+    return place(pose, rot_y(28))
 
 
 def _explorer_head(skin, hair, swing: float) -> Group:
@@ -172,7 +186,14 @@ def _backpack(swing: float) -> Group:
     pack = [
         box((0, 0.05, -0.33), (0.25, 0.29, 0.14), 0.09, plain("#4f9d69")),
         box((0, -0.06, -0.46), (0.17, 0.13, 0.07), 0.05, checks("#8fce7e", "#4f9d69", 7), blend=0.02),
-        cylinder((0, 0.36, -0.34), 0.10, 0.27, 0.03, stripes("#c9563c", "#ffe0b5", (0, 1, 0), 8), rotation=rot_z(90)),
+        cylinder(
+            (0, 0.36, -0.34),
+            0.10,
+            0.27,
+            0.03,
+            stripes("#c9563c", "#ffe0b5", (0, 1, 0), 8),
+            rotation=rot_z(90),
+        ),
     ]
     return place(pack, rot_z(3 * swing))
 
@@ -188,7 +209,12 @@ def _leg(swing: float, forward: float) -> Pose:
     leg = [cone((0, 0, 0), knee, 0.115, 0.095, jeans), cone(knee, ankle, 0.095, 0.085, jeans, blend=0.03)]
     foot = [
         ellipsoid(ankle + lower @ np.array([0, -0.05, 0.06]), (0.11, 0.085, 0.18), shoe, rotation=lower),
-        ellipsoid(ankle + lower @ np.array([0, -0.11, 0.06]), (0.115, 0.035, 0.185), plain("#fff7ea"), rotation=lower),
+        ellipsoid(
+            ankle + lower @ np.array([0, -0.11, 0.06]),
+            (0.115, 0.035, 0.185),
+            plain("#fff7ea"),
+            rotation=lower,
+        ),
     ]
     return [leg, foot]
 
@@ -201,57 +227,94 @@ def wings(time: float) -> Pose:
     pose = _dragon_body(late)
     pose += _dragon_head(0.5 * late)
     for side in (-1, 1):
-        pose += place(_wing(side, beat, late), rot_x(-52), (side * 0.18, 0.06, -0.24))
+        pose += place(_wing(side, beat, late), rot_x(-48), (side * 0.16, 0.04, -0.24))
     return place(pose, None, (0, -0.09 * math.sin(phase + 0.5), 0))
 
 
 def _dragon_body(late: float) -> Pose:
     skin = gradient("#8e6ad8", "#b79cf0", (0, 1, 0), -0.4, 0.4)
     belly = stripes("#ffe29a", "#f7b267", (0, 1, 0), 8, 0.35)
+    wave = (0.10 * late, 0.0, 2.5, 0.0)
+    tail = bent((0, -0.42, -0.42), (0.16, 0.16, 0.42), skin, curl=0.9, wave=wave, taper=0.55, blend=0.15)
     body = [
         ellipsoid((0, -0.18, 0), (0.33, 0.40, 0.31), skin),
-        bent((0, -0.42, -0.42), (0.16, 0.16, 0.42), skin, curl=0.9, wave=(0.10 * late, -0.15, 2.5, 0), taper=0.55, blend=0.15),
+        tail,
         ellipsoid((0, -0.20, 0.12), (0.25, 0.33, 0.235), belly, blend=0.015),
     ]
     pose: Pose = [body]
     for side in (-1, 1):
         pose.append(ellipsoid((side * 0.20, -0.56, 0.10), (0.13, 0.10, 0.19), skin))
-        pose.append([cone((side * 0.26, -0.08, 0.16), (side * 0.32, -0.24, 0.32), 0.075, 0.065, skin)])
+        pose.append(cone((side * 0.26, -0.08, 0.16), (side * 0.32, -0.24, 0.32), 0.075, 0.065, skin))
     for k in range(4):
-        y, z = 0.14 - 0.24 * k, -0.27 - 0.05 * k * k
+        y, z = 0.14 - 0.22 * k, -0.25 - 0.045 * k * k
         pose.append(cone((0, y, z), (0, y + 0.06, z - 0.14), 0.075, 0.015, plain("#ff7f6b")))
-    tip = np.array([(0.10 * late + 0.063) * math.sin(-1.05) * -1.0, -0.42 + 0.9 * 0.176, -0.86])
-    pose.append(cone(tip, tip + [0, 0.05, -0.14], 0.09, 0.015, plain("#ff7f6b")))
+    # The tip sits on the end of the tail's axis, see `bent`.
+    reach = -0.40
+    tip = np.array([wave[0] * math.sin(wave[2] * reach), -0.42 + 0.9 * reach**2, -0.42 + reach])
+    pose.append(cone(tip, tip + [0, 0.14, -0.10], 0.085, 0.015, plain("#ff7f6b")))
     return pose
 
 
 def _dragon_head(nod: float) -> Pose:
-    skin = spots("#9a79e0", "#7a55c7", 4.5, 0.33, seed=8)
-    head: Pose = [[
-        ellipsoid((0, 0.40, 0.08), (0.35, 0.30, 0.31), skin),
-        ellipsoid((0, 0.30, 0.30), (0.23, 0.165, 0.20), plain("#b79cf0"), blend=0.12),
-    ]]
+    skin = spots("#9a79e0", "#7a55c7", 4.5, 0.36, seed=8)
+    head: Pose = [
+        [
+            ellipsoid((0, 0.40, 0.08), (0.35, 0.30, 0.31), skin),
+            ellipsoid((0, 0.30, 0.30), (0.23, 0.165, 0.20), plain("#b79cf0"), blend=0.12),
+        ]
+    ]
     for side in (-1, 1):
-        head.append(sphere((side * 0.19, 0.50, 0.265), 0.125, eye("#2fbf71", (side * 0.1, -0.05, 1), 27, 44)))
+        head.append(sphere((side * 0.175, 0.50, 0.275), 0.125, eye("#2fbf71", (-side * 0.05, 0.0, 1), 30, 46)))
         head.append(sphere((side * 0.075, 0.36, 0.475), 0.028, plain("#4a2d86")))
-        head.append(cone((side * 0.16, 0.64, 0.0), (side * 0.25, 0.88, -0.10), 0.075, 0.022, stripes("#fff1c9", "#f2b366", (0, 1, 0), 10)))
-        head.append(ellipsoid((side * 0.37, 0.48, -0.04), (0.16, 0.075, 0.04), plain("#ff9fb2"), rotation=rot_z(side * 25) @ rot_y(-side * 30)))
-    head.append(arc((0, 0.335, 0.44), 0.12, 0.014, plain("#4a2d86"), half_angle_deg=55, rotation=rot_x(15) @ rot_z(180)))
+        head.append(
+            cone(
+                (side * 0.16, 0.64, 0.0),
+                (side * 0.25, 0.88, -0.10),
+                0.075,
+                0.022,
+                stripes("#fff1c9", "#f2b366", (0, 1, 0), 10),
+            )
+        )
+        head.append(
+            ellipsoid(
+                (side * 0.37, 0.48, -0.04),
+                (0.16, 0.075, 0.04),
+                plain("#ff9fb2"),
+                rotation=rot_z(side * 25) @ rot_y(-side * 30),
+            )
+        )
+    head.append(
+        arc(
+            (0, 0.335, 0.44),
+            0.12,
+            0.014,
+            plain("#4a2d86"),
+            half_angle_deg=55,
+            rotation=rot_x(15) @ rot_z(180),
+        )
+    )
     return place(head, rot_x(4 * nod))
 
 
 def _wing(side: int, beat: float, late: float) -> Pose:
-    """Arm bone and three webs; the outer wing follows the inner one a little later."""
-    web, bone = stripes("#ffb35c", "#ff8f5a", (0, 0, 1), 7, 0.4), plain("#7a55c7")
-    inner = rot_z(side * (14 + 38 * beat))
-    elbow = inner @ np.array([side * 0.34, 0.06, -0.05])
-    outer = rot_z(side * (8 + 38 * beat + 22 * late))
-    tip = elbow + outer @ np.array([side * 0.42, 0.06, -0.16])
-    group = [cone((0, 0, 0), elbow, 0.065, 0.055, bone), cone(elbow, tip, 0.055, 0.025, bone, blend=0.03)]
-    for angle, length, turn, start in ((88, 0.30, inner, 0.5 * elbow), (60, 0.34, outer, elbow), (28, 0.30, outer, 0.5 * (elbow + tip))):
-        heading = turn @ rot_y(side * (180 - angle))
-        center = start + heading @ np.array([0, -0.01, 0.55 * length])
-        group.append(bent(center, (0.16, 0.022, 0.62 * length), web, rotation=heading, taper=-0.25, curl=-0.25, blend=0.02))
+    """Arm bones and webs of one wing; the outer wing follows the inner one a little later."""
+    web, bone = stripes("#ffb84d", "#ff9350", (1, 0, 0), 9, 0.4), plain("#7a55c7")
+    inner = rot_z(side * (20 + 36 * beat))
+    outer = rot_z(side * (4 + 36 * beat + 24 * late))
+    elbow = inner @ np.array([side * 0.40, 0.10, 0.0])
+    tip = elbow + outer @ np.array([side * 0.50, 0.0, -0.10])
+    group: Group = [cone((0, 0, 0), elbow, 0.06, 0.05, bone), cone(elbow, tip, 0.05, 0.02, bone, blend=0.03)]
+    # Webs hang from the bones: (start, turn, degrees from sideways to backwards, length, width).
+    middle = 0.5 * (elbow + tip)
+    for start, turn, angle, length, width in (
+        (0.35 * elbow, inner, 85, 0.25, 0.16),
+        (0.85 * elbow, inner, 78, 0.31, 0.19),
+        (middle, outer, 66, 0.27, 0.18),
+        (0.2 * middle + 0.8 * tip, outer, 40, 0.20, 0.10),
+    ):
+        heading = turn @ rot_y(side * (90 + angle))
+        center = start + heading @ np.array([0, -0.01, 0.8 * length])
+        group.append(bent(center, (width, 0.018, length), web, rotation=heading, curl=-0.2, blend=0.06))
     return [group]
 
 
@@ -272,15 +335,16 @@ def bounce(time: float) -> Pose:
 
 def _pudding(squash: float, wide: float) -> Pose:
     """Body, sauce, face, cherry and a bow on the back; the origin is the middle of the base."""
-    jelly = spots("#ff8fb1", "#ffd1e0", 3.6, 0.26, seed=11)
+    jelly = spots("#ff86ad", "#ffe3ec", 5.0, 0.36, seed=11)
+    foot = spots("#ff6f9c", "#ffc2d6", 5.0, 0.36, seed=4)
     sauce = plain("#8c4a2f")
     top, radius = 0.86 * squash, 0.56 * wide
     parts: Pose = []
-    group = [
-        ellipsoid((0, 0.20 * squash, 0), (radius * 1.08, 0.26 * squash, radius * 1.08), gradient("#ff6f9c", "#ff8fb1", (0, 1, 0), -0.2, 0.1)),
-        ellipsoid((0, 0.45 * squash, 0), (radius * 0.97, 0.45 * squash, radius * 0.97), jelly, blend=0.20),
-        ellipsoid((0, 0.78 * squash, 0), (radius * 0.78, 0.15 * squash, radius * 0.78), sauce, blend=0.03),
-    ]
+    shape = (wide, squash, wide)
+    base = ellipsoid((0, 0.20 * squash, 0), (radius * 1.08, 0.26 * squash, radius * 1.08), foot)
+    middle = ellipsoid((0, 0.45 * squash, 0), (radius * 0.97, 0.45 * squash, radius * 0.97), jelly, blend=0.20)
+    cover = ellipsoid((0, 0.78 * squash, 0), (radius * 0.78, 0.15 * squash, radius * 0.78), sauce, blend=0.03)
+    group = [stretched(part, shape) for part in (base, middle, cover)]
     for angle, drop in ((20, 0.30), (75, 0.18), (130, 0.26), (185, 0.34), (240, 0.2), (300, 0.24)):
         c, s = math.cos(math.radians(angle)), math.sin(math.radians(angle))
         start = (radius * 0.62 * c, 0.78 * squash, radius * 0.62 * s)
@@ -288,14 +352,44 @@ def _pudding(squash: float, wide: float) -> Pose:
         group.append(cone(start, end, 0.085, 0.075, sauce, blend=0.06))
     parts.append(group)
     for side in (-1, 1):
-        parts.append(sphere((side * 0.21 * wide, 0.45 * squash, radius * 0.87), 0.095, eye("#5a2a1a", (0, 0.05, 1), 36, 52)))
-        parts.append(ellipsoid((side * 0.35 * wide, 0.30 * squash, radius * 0.88), (0.09, 0.06, 0.05), plain("#ff4f7b"), rotation=rot_y(side * 30)))
-    parts.append(arc((0, 0.38 * squash, radius * 0.99), 0.10 * wide, 0.022, plain("#8c2f4a"), half_angle_deg=70, rotation=rot_z(180)))
+        parts.append(
+            sphere(
+                (side * 0.21 * wide, 0.45 * squash, radius * 0.87),
+                0.095,
+                eye("#5a2a1a", (0, 0.05, 1), 36, 52),
+            )
+        )
+        parts.append(
+            ellipsoid(
+                (side * 0.35 * wide, 0.30 * squash, radius * 0.88),
+                (0.09, 0.06, 0.05),
+                plain("#ff4f7b"),
+                rotation=rot_y(side * 30),
+            )
+        )
+    parts.append(
+        arc(
+            (0, 0.40 * squash, radius * 1.03),
+            0.09 * wide,
+            0.024,
+            plain("#7a2340"),
+            half_angle_deg=70,
+            rotation=rot_x(-12) @ rot_z(180),
+        )
+    )
     parts.append(sphere((0.04, top + 0.15, 0), 0.15, gradient("#e02440", "#ff5a5f", (0.3, 1, 0.3), -0.1, 0.14)))
     parts.append(cone((0.04, top + 0.28, 0), (0.16, top + 0.46, -0.04), 0.018, 0.022, plain("#4d8b31")))
     parts.append(ellipsoid((0.25, top + 0.44, -0.04), (0.11, 0.025, 0.06), plain("#6abf4b"), rotation=rot_z(-18)))
     for side in (-1, 1):
-        parts.append(cone((side * 0.05, 0.42 * squash, -radius * 1.02), (side * 0.24, 0.50 * squash, -radius * 1.02), 0.04, 0.13, stripes("#6ec6ff", "#ffffff", (0, 1, 0), 9)))
+        parts.append(
+            cone(
+                (side * 0.05, 0.42 * squash, -radius * 1.02),
+                (side * 0.24, 0.50 * squash, -radius * 1.02),
+                0.04,
+                0.13,
+                stripes("#6ec6ff", "#ffffff", (0, 1, 0), 9),
+            )
+        )
     parts.append(sphere((0, 0.43 * squash, -radius * 1.04), 0.075, plain("#3d8fd1")))
     return parts
 
@@ -309,7 +403,13 @@ def propeller(time: float) -> Pose:
     blades: Group = []
     for k in range(PROPELLER_BLADES):
         blade = [
-            bent((0, 0.29, 0), (0.085, 0.028, 0.27), gradient("#ffd447", "#e63946", (0, 0, 1), 0.10, 0.16), rotation=rot_x(-90) @ rot_z(20), taper=0.25),
+            bent(
+                (0, 0.29, 0),
+                (0.085, 0.028, 0.27),
+                gradient("#ffd447", "#e63946", (0, 0, 1), 0.10, 0.16),
+                rotation=rot_x(-90) @ rot_z(20),
+                taper=0.25,
+            ),
         ]
         blades += place(blade, rot_z(360.0 / PROPELLER_BLADES * k))
     turn = rot_z(PROPELLER_DEG * time)
@@ -342,10 +442,19 @@ def _plane_wings() -> Pose:
     ]
     for side in (-1, 1):
         parts.append(cone((side * 0.52, -0.11, 0.26), (side * 0.55, 0.45, 0.26), 0.024, 0.024, plain("#8d5a3a")))
-        parts.append([
-            cone((side * 0.12, -0.16, 0.34), (side * 0.24, -0.40, 0.38), 0.035, 0.03, plain("#8d5a3a")),
-            cylinder((side * 0.27, -0.42, 0.38), 0.12, 0.05, 0.03, gradient("#4a4a55", "#ffd447", (0, 1, 0), 0.2, 0.21), rotation=rot_z(90)),
-        ])
+        parts.append(
+            [
+                cone((side * 0.12, -0.16, 0.34), (side * 0.24, -0.40, 0.38), 0.035, 0.03, plain("#8d5a3a")),
+                cylinder(
+                    (side * 0.27, -0.42, 0.38),
+                    0.12,
+                    0.05,
+                    0.03,
+                    gradient("#4a4a55", "#ffd447", (0, 1, 0), 0.2, 0.21),
+                    rotation=rot_z(90),
+                ),
+            ]
+        )
     return parts
 
 
@@ -374,13 +483,23 @@ def flower(time: float) -> Pose:
     head = np.array([sway, 0.30 + 0.12 * opened, 0.04])
     pose = _pot()
     leaf = stripes("#5cb85c", "#3f9645", (0, 0, 1), 8, 0.25)
-    pose.append([
-        cone((0, -0.42, 0), (0.5 * sway, 0.0, 0), 0.05, 0.045, plain("#4da24f")),
-        cone((0.5 * sway, 0.0, 0), head, 0.045, 0.05, plain("#4da24f"), blend=0.03),
-    ])
+    pose.append(
+        [
+            cone((0, -0.42, 0), (0.5 * sway, 0.0, 0), 0.05, 0.045, plain("#4da24f")),
+            cone((0.5 * sway, 0.0, 0), head, 0.045, 0.05, plain("#4da24f"), blend=0.03),
+        ]
+    )
     for side, y, length in ((-1, -0.16, 0.27), (1, -0.04, 0.24)):
         turn = rot_y(side * 78) @ rot_x(-28 - 12 * opened)
-        pose.append(bent(np.array([0, y, 0]) + turn @ [0, 0, length], (0.11, 0.022, length), leaf, curl=-0.9, rotation=turn))
+        pose.append(
+            bent(
+                np.array([0, y, 0]) + turn @ [0, 0, length],
+                (0.11, 0.022, length),
+                leaf,
+                curl=-0.9,
+                rotation=turn,
+            )
+        )
     # The flower looks forward and up, so that the input view sees into it.
     facing = rot_x(52) @ rot_z(0)
     pose += place(_blossom(opened), facing, head)
@@ -399,13 +518,26 @@ def _pot() -> Pose:
     ]
     for side in (-1, 1):
         parts.append(sphere((side * 0.12, -0.66, 0.255), 0.06, eye("#3a2418", (0, 0.1, 1), 40, 60)))
-        parts.append(ellipsoid((side * 0.20, -0.76, 0.215), (0.045, 0.03, 0.03), plain("#ff9a86"), rotation=rot_y(side * 40)))
-    parts.append(arc((0, -0.71, 0.272), 0.055, 0.014, plain("#7a2e1d"), half_angle_deg=70, rotation=rot_x(-8) @ rot_z(180)))
+        parts.append(
+            ellipsoid((side * 0.20, -0.76, 0.215), (0.045, 0.03, 0.03), plain("#ff9a86"), rotation=rot_y(side * 40))
+        )
+    parts.append(
+        arc(
+            (0, -0.71, 0.272),
+            0.055,
+            0.014,
+            plain("#7a2e1d"),
+            half_angle_deg=70,
+            rotation=rot_x(-8) @ rot_z(180),
+        )
+    )
     # A ladybird on the back tells the views apart.
-    parts.append([
-        ellipsoid((0.05, -0.64, -0.29), (0.10, 0.12, 0.07), spots("#e63946", "#2b2b33", 13, 0.3, seed=2)),
-        sphere((0.05, -0.52, -0.31), 0.055, plain("#2b2b33")),
-    ])
+    parts.append(
+        [
+            ellipsoid((0.05, -0.64, -0.29), (0.10, 0.12, 0.07), spots("#e63946", "#2b2b33", 13, 0.3, seed=2)),
+            sphere((0.05, -0.52, -0.31), 0.055, plain("#2b2b33")),
+        ]
+    )
     return parts
 
 
@@ -433,7 +565,7 @@ def swim(time: float) -> Pose:
     """A clownfish whose body and tail undulate; it heads to the right and towards the viewer."""
     phase = -2 * math.pi * STROKES * time
     wave = (0.05, -0.16, 2.6, phase)
-    bands = stripes("#ff8a2b", "#fffaf0", (0, 0, 1), 1.55, 0.30, phase=0.08)
+    bands = stripes("#ff8420", "#fffaf0", (0, 0, 1), 1.7, 0.26, phase=0.52)
 
     def side_of(z: float) -> float:
         return (wave[0] + wave[1] * z) * math.sin(wave[2] * z + wave[3])
@@ -453,7 +585,14 @@ def swim(time: float) -> Pose:
     for side in (-1, 1):
         x = side_of(0.22)
         turn = rot_y(side * (138 + side * 0 + flap)) @ rot_x(14)
-        pose.append(bent(np.array([x + side * 0.20, -0.10, 0.20]) + turn @ [0, 0, 0.13], (0.12, 0.022, 0.18), fin, rotation=turn @ rot_z(70)))
+        pose.append(
+            bent(
+                np.array([x + side * 0.20, -0.10, 0.20]) + turn @ [0, 0, 0.13],
+                (0.12, 0.022, 0.18),
+                fin,
+                rotation=turn @ rot_z(70),
+            )
+        )
         head = side_of(0.42)
         pose.append(sphere((head + side * 0.175, 0.10, 0.40), 0.095, eye("#2b2b33", (side * 0.85, 0.05, 0.55), 40, 52)))
         pose.append(ellipsoid((side_of(0.5) + side * 0.15, -0.06, 0.50), (0.05, 0.045, 0.06), plain("#ff5e57")))

@@ -1,0 +1,96 @@
+"""The shell around a stage: arguments from the signature, a log, a bar, one line for what a user can mend."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+from stages.cli import Reporter
+
+ROOT = Path(__file__).resolve().parent.parent
+
+STAGE = """
+import resource, signal, sys
+from pathlib import Path
+from stages import cli
+from stages.cli import Reporter, StageError
+from stages.contracts import replacing
+from stages.settings import Run
+
+def main(source: Path, out: Path, settings: Run, report: Reporter) -> None:
+    "A stage for tests."
+    text = source.read_text()
+    if text == "mend":
+        raise StageError("given a, expected b, type c")
+    if text == "defect":
+        raise KeyError("surprise")
+    if text == "full":
+        # The kernel refuses to write beyond 1000 bytes, as a full disk would in the middle of a file.
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+        with replacing(out) as temporary:
+            temporary.write_bytes(b"x" * 5000)
+    with replacing(out) as temporary:
+        temporary.write_text(str(settings.seed))
+
+cli.run(main, "toy")
+"""
+
+
+def run(folder: Path, text: str, *more: str) -> subprocess.CompletedProcess:
+    (folder / "toy.py").write_text(STAGE)
+    (folder / "in.txt").write_text(text)
+    command = [sys.executable, "toy.py", "--source", "in.txt", "--out", "out.txt", *more]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)})
+
+
+def test_arguments_settings_and_log(tmp_path):
+    done = run(tmp_path, "fine", "--settings", '{"seed": 7}', "--log", "logs/toy.log")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out.txt").read_text() == "7"
+    log = (tmp_path / "logs/toy.log").read_text()
+    assert "source: in.txt" in log
+    assert '"seed":7' in log
+
+
+def test_a_mendable_error_is_one_line_in_log_and_terminal(tmp_path):
+    done = run(tmp_path, "mend", "--log", "toy.log", "--label", "cat")
+    assert done.returncode == 1
+    assert done.stderr == "error in stage toy cat: given a, expected b, type c\n"
+    assert "given a, expected b, type c" in (tmp_path / "toy.log").read_text()
+
+
+def test_a_defect_keeps_its_traceback(tmp_path):
+    done = run(tmp_path, "defect")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "surprise" in done.stderr
+
+
+def test_unknown_setting(tmp_path):
+    done = run(tmp_path, "fine", "--settings", '{"sead": 7}')
+    assert done.returncode == 1
+    assert "unknown key 'sead'; did you mean 'seed'?" in done.stderr
+
+
+def test_a_disk_that_fills_up_leaves_nothing(tmp_path):
+    done = run(tmp_path, "full")
+    assert done.returncode == 1
+    assert "the disk is full or a quota is used up" in done.stderr
+    assert "run the same command again" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.txt", "toy.py"]
+
+
+def test_the_bar_shows_loss_and_time_left():
+    terminal = io.StringIO()
+    report = Reporter("dynamic", "cat", io.StringIO(), terminal)
+    report.progress(1, 10, 0.5)
+    report.progress(5, 10, 0.25)
+    report.progress(10, 10, 0.125)
+    lines = terminal.getvalue().splitlines()
+    assert lines[0] == "dynamic cat [##......................] 1/10 loss 0.50000 left --:--"
+    assert lines[-1] == "dynamic cat [########################] 10/10 loss 0.12500 left 0:00"
+    # The step in between came too soon after the first to be worth a line.
+    assert len(lines) == 2

@@ -1,0 +1,94 @@
+"""Which scenes, variants and settings the rules see."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stages.experiment import ROOT, Experiment, code
+from stages.settings import SettingsError, default_yaml
+
+DEFAULTS = yaml.safe_load(default_yaml())
+
+
+def experiment(**changes) -> Experiment:
+    return Experiment({**DEFAULTS, **changes})
+
+
+def test_the_default_is_the_embedded_suite():
+    found = experiment()
+    assert (found.suite, found.seeds, found.variants) == ("embedded", [0], ["static", "stag4d"])
+    assert found.scenes == ["mouth", "walk", "wings", "bounce", "propeller", "flower", "swim"]
+    assert found.anchors_source("embedded", "mouth", "stag4d") == "rendered"
+
+
+def test_one_line_of_config_brings_an_own_clip(tmp_path):
+    clip = tmp_path / "cat.mp4"
+    clip.write_bytes(b"")
+    found = experiment(path=str(clip))
+    assert (found.suite, found.scenes) == ("own", ["cat"])
+    assert found.source("own", "cat").kind == "video"
+    assert found.source_files("own", "cat", anchors=False) == [str(clip)]
+    assert found.anchors_source("own", "cat", "stag4d") == "inflated"
+
+
+def test_a_variant_is_an_overlay():
+    found = experiment()
+    assert found.settings("static").dynamic.method == "static"
+    assert found.settings("static").canonical == found.settings("stag4d").canonical
+    assert found.settings("fixed_threshold").canonical.densify.mode == "fixed_threshold"
+
+
+def test_equal_canonicals_have_one_owner_whatever_is_selected():
+    for variants in (["static", "stag4d"], ["static"]):
+        assert experiment(variants=variants).canonical_owner("embedded", "walk", "static") == "stag4d"
+    assert experiment().canonical_owner("embedded", "walk", "fixed_threshold") == "fixed_threshold"
+
+
+def test_every_job_gets_its_own_section_and_the_seed():
+    found = experiment()
+    canonical = json.loads(found.canonical_json("stag4d", 3))
+    assert canonical["seed"] == 3
+    assert "dynamic" not in canonical
+    dynamic = json.loads(found.dynamic_json("static", 3))
+    assert dynamic["dynamic"]["method"] == "static"
+    assert "metrics" not in dynamic
+
+
+def test_a_suite_may_have_its_own_camera():
+    found = experiment()
+    config = {**DEFAULTS, "suite": "character"}
+    assert json.loads(found.frames_json("embedded", "walk"))["camera"]["fovy_deg"] == 49.1
+    assert found.suite_settings("character").camera.fovy_deg == 39.6
+    assert Experiment(config).scenes == ["character"]
+
+
+def test_every_shipped_file_parses():
+    found = experiment()
+    for suite in found.suite_names():
+        if suite != "own":
+            assert found.suite_settings(suite).scenes
+    for variant in found.variant_names():
+        assert found.settings(variant)
+    for path in sorted((ROOT / "config").glob("*.yaml")):
+        merged = DEFAULTS | yaml.safe_load(path.read_text())
+        assert Experiment(merged).scenes, path
+
+
+def test_a_wrong_overlay_names_the_variants_file(tmp_path):
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    (tmp_path / "config/variants/mine.yaml").write_text("title: t\nmethod: m\nsettings: {dynamic: {stepz: 1}}\n")
+    with pytest.raises(SettingsError, match=r"mine.yaml over the configuration: unknown key 'dynamic.stepz'"):
+        Experiment({**DEFAULTS, "variants": ["mine"]}, tmp_path)
+
+
+def test_code_follows_imports_and_only_them():
+    names = {Path(file).name for file in code("dynamic")}
+    assert {"dynamic.py", "fit.py", "hexplane.py", "numba_kernels.py", "settings.py"} <= names
+    assert not {"metrics.py", "video.py", "frames.py"} & names
+    assert "metrics.py" in {Path(file).name for file in code("metrics")}
+    assert all(not Path(file).is_absolute() for file in code("dynamic"))

@@ -1,0 +1,86 @@
+"""A copy of the project in which the tests may edit code, run the real workflow and kill it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SMOKE = Path(__file__).parent / "smoke.yaml"
+PARTS = ("Snakefile", "environment.yml", "rules", "stages", "config", "workflow")
+
+
+class Project:
+    """A project folder and its snakemake."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "snakemake", "--configfile", "smoke.yaml", *arguments]
+
+    def run(self, *arguments: str, ok: bool = True) -> str:
+        """Run snakemake here; its output, after checking the exit code."""
+        done = subprocess.run(self.command(*arguments), cwd=self.folder, capture_output=True, text=True, timeout=600)
+        output = done.stdout + done.stderr
+        assert (done.returncode == 0) == ok, output
+        return output
+
+    def planned(self, *arguments: str) -> dict[str, int]:
+        """The jobs a dry run would start, by rule."""
+        output = self.run("-n", "--quiet", "reason", *arguments)
+        if "Nothing to be done" in output:
+            return {}
+        table = output.split("Job stats:")[1].split("\n\n")[0]
+        rows = [line.split() for line in table.splitlines() if len(line.split()) == 2 and line.split()[1].isdigit()]
+        return {name: int(count) for name, count in rows if name != "total"}
+
+
+def copy_project(folder: Path) -> Project:
+    for part in PARTS:
+        source = ROOT / part
+        if source.is_dir():
+            shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, folder / part)
+    shutil.copy(SMOKE, folder / "smoke.yaml")
+    return Project(folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_kernels(tmp_path_factory):
+    """One cache of compiled kernels for all copies, so that each test does not compile again."""
+    os.environ["NUMBA_CACHE_DIR"] = str(tmp_path_factory.getbasetemp().parent / "kernels")
+
+
+@pytest.fixture(scope="session")
+def make_project(tmp_path_factory):
+    """A function from a name to a fresh copy without results."""
+    return lambda name: copy_project(tmp_path_factory.mktemp(name) / "project")
+
+
+@pytest.fixture
+def project(tmp_path) -> Project:
+    """A fresh copy without results."""
+    return copy_project(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def finished(make_project) -> Project:
+    """A copy in which the smoke run has been done; copy it before changing it."""
+    project = make_project("finished")
+    project.log = project.run("--cores", "2", "results/table1.csv", "asset")
+    return project
+
+
+@pytest.fixture
+def finished_copy(finished, tmp_path) -> Project:
+    """A copy of the finished project, results and Snakemake's records included."""
+    shutil.copytree(finished.folder, tmp_path / "copy")
+    return Project(tmp_path / "copy")

@@ -1,0 +1,123 @@
+"""The real workflow, small: it makes everything, has nothing to do afterwards, and reruns only what changed."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+
+from stages.contracts import Gaussians, Sequence
+from stages.lib import video
+
+SCENE = "results/smoke/mouth"
+
+
+def test_the_table_has_a_measured_and_reported_rows(finished):
+    with open(finished.folder / "results/table1.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    measured = {row["variant"]: row for row in rows if row["source"] == "measured"}
+    assert set(measured) == {"static", "stag4d"}
+    assert 5 < float(measured["stag4d"]["psnr_masked"]) < 40
+    assert measured["stag4d"]["clip"] == ""
+    assert measured["stag4d"]["clip_reason"]
+    assert sum(row["source"] == "reported" for row in rows) == 8
+    assert "| stag4d" in (finished.folder / "results/table1.md").read_text()
+
+
+def test_the_asset_can_be_opened(finished):
+    folder = finished.folder / SCENE / "stag4d/seed0/assets"
+    assert video.read(folder / "orbit.mp4").shape == (6, 32, 32, 3)
+    assert video.read(folder / "input.mp4").shape == (4, 32, 64, 3)
+    assert (folder / "sheet.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    files = sorted(path.name for path in (folder / "ply").iterdir())
+    assert files == [f"frame{index:04d}.ply" for index in range(4)]
+    sequence = Sequence.load(finished.folder / SCENE / "stag4d/seed0/sequence.safetensors")
+    assert len(Gaussians.load(folder / "ply/frame0002.ply").means) == sequence.present[2].sum()
+
+
+def test_static_and_stag4d_share_one_canonical(finished):
+    found = sorted(str(path.relative_to(finished.folder)) for path in (finished.folder / "results").rglob("canonical.ply"))
+    assert found == [f"{SCENE}/stag4d/seed0/canonical.ply"]
+
+
+def test_every_log_says_what_was_read_chosen_and_written(finished):
+    log = (finished.folder / SCENE / "stag4d/seed0/logs/dynamic.log").read_text()
+    assert re.search(r"frames: .*frames\.npz", log)
+    assert "device cpu, backend numba, threads 1, seed 0" in log
+    assert re.search(r"wrote .*dynamic\.safetensors: \d+ gaussians, 4 frames", log)
+
+
+def test_bars_show_loss_and_time_left(finished):
+    assert re.search(r"dynamic mouth stag4d seed 0 \[#{24}\] 30/30 loss 0\.\d+ left 0:00", finished.log)
+
+
+def test_nothing_to_do_afterwards(finished):
+    started = time.monotonic()
+    output = finished.run("-n", "results/table1.csv")
+    print(f"a run with nothing to do takes {time.monotonic() - started:.1f} s")
+    assert "Nothing to be done" in output
+
+
+def test_nothing_reruns_after_a_touch(finished_copy):
+    for folder in ("results", "stages", "config"):
+        for path in sorted((finished_copy.folder / folder).rglob("*")):
+            os.utime(path)
+    assert finished_copy.planned("results/table1.csv") == {}
+
+
+def test_nothing_reruns_in_a_copied_folder(finished_copy):
+    assert finished_copy.planned("results/table1.csv") == {}
+
+
+def test_an_edit_reruns_that_stage_and_what_follows(finished_copy):
+    path = finished_copy.folder / "stages" / "metrics.py"
+    path.write_text(path.read_text() + "\n# an edit\n")
+    assert finished_copy.planned("results/table1.csv") == {"metrics": 2, "table1": 1}
+
+
+def test_an_edit_of_the_library_reruns_who_imports_it(finished_copy):
+    path = finished_copy.folder / "stages" / "lib" / "hexplane.py"
+    path.write_text(path.read_text() + "\n# an edit\n")
+    assert {"dynamic", "bake", "renders", "metrics"} <= set(finished_copy.planned("results/table1.csv"))
+    assert "frames" not in finished_copy.planned("results/table1.csv")
+
+
+def test_a_setting_reruns_its_stage_only(finished_copy):
+    text = (finished_copy.folder / "smoke.yaml").read_text()
+    (finished_copy.folder / "smoke.yaml").write_text(text.replace("steps: 30", "steps: 31"))
+    planned = finished_copy.planned("results/table1.csv")
+    assert planned == {"dynamic": 2, "bake": 2, "renders": 2, "metrics": 2, "table1": 1}
+
+
+def test_swapped_values_of_two_settings_rerun(finished_copy):
+    text = (finished_copy.folder / "smoke.yaml").read_text()
+    swapped = text.replace("dynamic: {", "dynamic: {lr_field: 0.0016, lr_heads: 0.016, ")
+    (finished_copy.folder / "smoke.yaml").write_text(swapped)
+    assert finished_copy.planned("results/table1.csv")["dynamic"] == 2
+
+
+def test_outputs_can_live_elsewhere(finished, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    command = [sys.executable, "-m", "snakemake", "-n", "--snakefile", str(finished.folder / "Snakefile")]
+    command += ["--directory", str(tmp_path / "elsewhere"), "--cores", "1", "results/table1.csv"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "table1" in done.stdout
+
+
+def test_the_report_holds_table_and_videos(finished_copy):
+    finished_copy.run("--report", "report.html", "results/table1.csv", "asset")
+    text = (finished_copy.folder / "report.html").read_text()
+    assert "table1.csv" in text
+    assert "orbit.mp4" in text
+
+
+@pytest.mark.parametrize("profile", ["local", "slurm"])
+def test_profiles_parse(finished, profile):
+    # The slurm profile is dry-run only: there is no cluster here.
+    finished.run("-n", "--workflow-profile", f"workflow/profiles/{profile}", "results/table1.csv")
