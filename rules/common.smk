@@ -11,6 +11,7 @@ from stages.settings import SettingsError
 
 try:
     EXPERIMENT = Experiment(config, Path(workflow.basedir))
+    EXPERIMENT.check_sources()
 except SettingsError as error:
     raise WorkflowError(f"\n  {error}\n  Every key is explained in config/README.md.") from None
 

@@ -66,7 +66,7 @@ def main(frames: Path, out: Path, settings: AnchorsRun, report: Reporter) -> Non
         azimuth_deg=np.array(ZERO123PP_V11_AZIMUTH_DEG),
         elevation_deg=np.array(ZERO123PP_V11_ELEVATION_DEG),
         source=settings.source,
-        record=cli.record(settings, "anchors", -1.0),
+        record=cli.record(settings, "anchors"),
     )
     anchors.check()
     anchors.save(out)

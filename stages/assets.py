@@ -71,7 +71,14 @@ def write_ply(sequence: Sequence, folder: Path) -> None:
 
 
 def main(
-    sequence: Path, frames: Path, orbit_path: Path, source: Path, sheet_path: Path, ply: Path, settings: RendersRun, report: Reporter
+    sequence: Path,
+    frames: Path,
+    orbit_path: Path,
+    source: Path,
+    sheet_path: Path,
+    ply: Path,
+    settings: RendersRun,
+    report: Reporter,
 ) -> None:
     """Write videos, the contact sheet and the PLY sequence."""
     the_sequence, the_frames = Sequence.load(sequence), Frames.load(frames)

@@ -24,7 +24,11 @@ def bake(arrays: dict[str, np.ndarray], about: dict, device: torch.device) -> Se
     fitted = parse(DynamicRun, about["settings"], "settings of dynamic.safetensors")
     params = to_tensors(Gaussians(**{name: arrays[f"gaussians.{name}"] for name in NAMES}), device)
     times = arrays["times"]
-    field = {name.removeprefix("field."): torch.from_numpy(value) for name, value in arrays.items() if name.startswith("field.")}
+    field = {
+        name.removeprefix("field."): torch.from_numpy(value)
+        for name, value in arrays.items()
+        if name.startswith("field.")
+    }
     deformation = None
     if field:
         deformation = Deformation(fitted.dynamic.field, len(times), torch.Generator())

@@ -16,7 +16,7 @@ from stages.contracts import Anchors, Frames
 from stages.lib import checkpoint, fit
 from stages.lib.device import Device, choose
 from stages.lib.gaussians import from_tensors, to_tensors, visual_hull
-from stages.settings import CanonicalRun, CanonicalSettings, canonical_json
+from stages.settings import NO_INFLUENCE, CanonicalRun, CanonicalSettings, canonical_json
 
 
 def plan(settings: CanonicalSettings, key: int, interval_s: float) -> fit.Plan:
@@ -34,7 +34,9 @@ def plan(settings: CanonicalSettings, key: int, interval_s: float) -> fit.Plan:
     )
 
 
-def initial_state(frames: Frames, anchors: Anchors, goal: fit.Targets, settings: CanonicalRun, device: Device) -> fit.State:
+def initial_state(
+    frames: Frames, anchors: Anchors, goal: fit.Targets, settings: CanonicalRun, device: Device
+) -> fit.State:
     """Gaussians in the visual hull of the key frame's views, before the first step."""
     views = goal.rgba[frames.key].cpu().numpy()
     generator = np.random.default_rng(settings.seed)
@@ -43,19 +45,21 @@ def initial_state(frames: Frames, anchors: Anchors, goal: fit.Targets, settings:
     return fit.start(to_tensors(gaussians, device.device), None, the_plan, settings.seed)
 
 
-def main(frames: Path, anchors: Path, out: Path, curve: Path, checkpoints: Path, settings: CanonicalRun, report: Reporter) -> None:
+def main(
+    frames: Path, anchors: Path, out: Path, curve: Path, checkpoints: Path, settings: CanonicalRun, report: Reporter
+) -> None:
     """Fit static gaussians to the key frame."""
     device = choose(settings)
     report.say(f"device {device.device}, backend {device.backend}, threads {device.threads}, seed {settings.seed}")
     the_frames, the_anchors = Frames.load(frames), Anchors.load(anchors)
     goal = fit.targets(the_frames, the_anchors, device.device)
     the_plan = plan(settings.canonical, the_frames.key, settings.checkpoint_interval_s)
-    identity = checkpoint.digest(canonical_json(settings), [frames, anchors])
+    identity = checkpoint.digest(canonical_json(settings, NO_INFLUENCE), [frames, anchors])
     with checkpoint.locked(checkpoints, report):
         state = initial_state(the_frames, the_anchors, goal, settings, device)
         state = fit.fit(state, goal, the_plan, device, checkpoints / "canonical.pt", identity, report)
         fit.write_curve(curve, state)
-        from_tensors(state.params).save(out, record(settings, "canonical", -1, **device.describe()))
+        from_tensors(state.params).save(out, record(settings, "canonical", **device.describe()))
     report.say(f"wrote {out}: {len(state.params['means'])} gaussians")
 
 

@@ -23,7 +23,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from stages.contracts import ContractError
-from stages.settings import Run, SettingsError, parse
+from stages.settings import NO_INFLUENCE, Run, SettingsError, parse
 
 # Bars of parallel jobs share one terminal, so each is a whole line, and few enough to be read.
 SECONDS_BETWEEN_BARS = 5.0
@@ -69,31 +69,28 @@ class Reporter:
         self._terminal.flush()
 
 
-def record(settings: Run, stage: str, started: float, **chosen: object) -> dict:
-    """What a result says of itself: stage, settings, machine, versions, wall time and peak memory.
+def record(settings: Run, stage: str, **chosen: object) -> dict:
+    """What a result says of itself: stage, settings, machine, versions.
 
-    Time and memory differ from run to run; results that must be equal bit for bit leave them out by
-    calling with `started` < 0.
+    Time and memory are left to the log and the benchmark file, so that equal fits are equal files.
     """
     packages = ("numpy", "numba", "torch")
-    content = {
+    return {
         "stage": stage,
-        "settings": settings.model_dump(mode="json"),
+        "settings": settings.model_dump(mode="json", exclude=NO_INFLUENCE),
         "python": platform.python_version(),
         "machine": platform.machine(),
         "versions": {name: version(name) for name in packages},
         **chosen,
     }
-    if started >= 0:
-        content["wall_s"] = round(time.monotonic() - started, 3)
-        content["peak_rss_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
-    return content
 
 
 def _parser(stage: str, main: Callable) -> tuple[argparse.ArgumentParser, type[Run], list[str]]:
     hints = typing.get_type_hints(main)
     parser = argparse.ArgumentParser(prog=f"python -m stages.{stage}", description=(main.__doc__ or "").split("\n")[0])
-    parser.add_argument("--settings", default="{}", help=f"JSON of {hints['settings'].__name__}, see stages/settings.py")
+    parser.add_argument(
+        "--settings", default="{}", help=f"JSON of {hints['settings'].__name__}, see stages/settings.py"
+    )
     parser.add_argument("--log", type=Path, default=None, help="log file; absent = the terminal")
     parser.add_argument("--label", default="", help="short text shown beside the progress bar")
     paths = []
@@ -101,7 +98,9 @@ def _parser(stage: str, main: Callable) -> tuple[argparse.ArgumentParser, type[R
         if name in ("settings", "report"):
             continue
         many = typing.get_origin(hints[name]) is list
-        parser.add_argument(f"--{name.replace('_', '-')}", dest=name, type=Path, required=True, nargs="+" if many else None)
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", dest=name, type=Path, required=True, nargs="+" if many else None
+        )
         paths.append(name)
     return parser, hints["settings"], paths
 

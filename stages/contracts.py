@@ -63,7 +63,8 @@ def check_axes(owner: str, spec: dict[str, str], arrays: dict[str, np.ndarray]) 
         if wrong:
             bound = ", ".join(f"{letter}={size}" for letter, size in sizes.items())
             raise ContractError(
-                f"{owner}.{name} has shape {array.shape}; expected ({' '.join(axes)})" + (f" with {bound}." if bound else ".")
+                f"{owner}.{name} has shape {array.shape}; expected ({' '.join(axes)})"
+                + (f" with {bound}." if bound else ".")
             )
     return sizes
 
@@ -73,11 +74,15 @@ def check_finite(owner: str, arrays: dict[str, np.ndarray]) -> None:
     for name, array in arrays.items():
         bad = int(array.size - np.isfinite(array).sum())
         if bad:
-            raise ContractError(f"{owner}.{name} holds {bad} NaN or infinite values of {array.size}; expected finite numbers.")
+            raise ContractError(
+                f"{owner}.{name} holds {bad} NaN or infinite values of {array.size}; expected finite numbers."
+            )
 
 
 def _open_error(path: Path, error: Exception, expected: str) -> ContractError:
-    return ContractError(f"{path} cannot be read as {expected} ({error}). Delete it and run the same command again to remake it.")
+    return ContractError(
+        f"{path} cannot be read as {expected} ({error}). Delete it and run the same command again to remake it."
+    )
 
 
 class _Npz:
@@ -244,7 +249,7 @@ def load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict]:
     """Read what `save_tensors` wrote; raises ContractError on anything else."""
     try:
         with safe_open(path, framework="numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
             record = json.loads(file.metadata()["record"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise _open_error(path, error, "safetensors with a record") from None

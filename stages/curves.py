@@ -51,7 +51,9 @@ def main(curves: list[Path], out: Path, settings: Run, report: Reporter) -> None
     for path in curves:
         panels.setdefault(panel_name(path)[0], []).append(path)
     rows = -(-len(panels) // COLUMNS)
-    figure, axes = pyplot.subplots(rows, COLUMNS, figsize=(3.6 * COLUMNS, 2.8 * rows), squeeze=False, layout="constrained")
+    figure, axes = pyplot.subplots(
+        rows, COLUMNS, figsize=(3.6 * COLUMNS, 2.8 * rows), squeeze=False, layout="constrained"
+    )
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
     for axis, (scene, paths) in zip(axes.flat, panels.items(), strict=False):

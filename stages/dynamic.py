@@ -24,7 +24,7 @@ from stages.lib import checkpoint, fit
 from stages.lib.deformation import Deformation
 from stages.lib.device import Device, choose
 from stages.lib.gaussians import NAMES, from_tensors, to_tensors
-from stages.settings import DynamicRun, canonical_json
+from stages.settings import NO_INFLUENCE, DynamicRun, canonical_json
 
 
 def plan(settings: DynamicRun, n_frames: int) -> fit.Plan:
@@ -74,7 +74,7 @@ def main(
         Path(curve).write_text(",".join(fit.CURVE_COLUMNS) + "\n", encoding="utf-8")
     else:
         goal = fit.targets(the_frames, Anchors.load(anchors), device.device)
-        identity = checkpoint.digest(canonical_json(settings), [canonical, frames, anchors])
+        identity = checkpoint.digest(canonical_json(settings, NO_INFLUENCE), [canonical, frames, anchors])
         with checkpoint.locked(checkpoints, report):
             state = initial_state(gaussians, n_frames, settings, device)
             state = fit.fit(state, goal, plan(settings, n_frames), device, checkpoints / "dynamic.pt", identity, report)
@@ -84,7 +84,7 @@ def main(
         arrays = {f"field.{name}": value.cpu().numpy() for name, value in state.deformation.state_dict().items()}
     arrays |= {f"gaussians.{name}": getattr(gaussians, name) for name in NAMES}
     arrays |= {"present": np.ones((n_frames, len(gaussians.means)), bool), "times": the_frames.times}
-    about = record(settings, "dynamic", -1, **device.describe(), supervision="photometric")
+    about = record(settings, "dynamic", **device.describe(), supervision="photometric")
     save_tensors(out, arrays, about)
     report.say(f"wrote {out}: {len(gaussians.means)} gaussians, {n_frames} frames")
 

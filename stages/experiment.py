@@ -58,6 +58,11 @@ class Experiment:
         for variant in self.variants:
             self.settings(variant)
 
+    def check_sources(self) -> None:
+        """Raise SettingsError if files of a chosen scene are missing."""
+        for scene in self.scenes:
+            self.source_files(self.suite, scene, anchors=False)
+
     # ---------------------------------------------------------------- suites and scenes
 
     def suite_names(self) -> list[str]:
@@ -73,7 +78,9 @@ class Experiment:
         """The scenes of a suite; the suite `own` holds the one scene of `path`."""
         if suite == OWN_SUITE:
             if not self.config.path:
-                raise SettingsError("suite 'own' needs your clip; type `--config path=clip.mp4` or put `path: clip.mp4` in a config file.")
+                raise SettingsError(
+                    "suite 'own' needs your clip; type `--config path=clip.mp4` or write `path: clip.mp4` in a file."
+                )
             name = check_name("scene", self.config.name or Path(self.config.path).stem)
             return SuiteSettings(kind="auto", scenes={name: self.config.path})
         path = self._named("suites", suite)
@@ -148,7 +155,7 @@ class Experiment:
         return "imported" if importable else "inflated"
 
     def canonical_owner(self, suite: str, scene: str, variant: str) -> str:
-        """The variant under whose path an equal canonical fit is kept: the base variant if equal, else the first by name."""
+        """The variant under which an equal canonical fit is kept: the base variant if equal, else the first by name."""
 
         def identity(name: str) -> tuple:
             tree = self.settings(name)
@@ -180,7 +187,9 @@ class Experiment:
     def canonical_json(self, variant: str, seed: int) -> str:
         tree = self.settings(variant)
         interval = tree.checkpoint_interval_s
-        return canonical_json(CanonicalRun(**self._run(tree, seed), checkpoint_interval_s=interval, canonical=tree.canonical))
+        return canonical_json(
+            CanonicalRun(**self._run(tree, seed), checkpoint_interval_s=interval, canonical=tree.canonical)
+        )
 
     def dynamic_json(self, variant: str, seed: int) -> str:
         tree = self.settings(variant)

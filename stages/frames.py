@@ -58,7 +58,7 @@ def main(out: Path, truth: Path, settings: FramesRun, report: Reporter) -> None:
         frames, views = build(source, settings.frames, settings.camera, report)
     except ImageError as error:
         raise StageError(str(error)) from None
-    record = {**cli.record(settings, "frames", -1.0), "source_frames": list(source.names)}
+    record = {**cli.record(settings, "frames"), "source_frames": list(source.names)}
     frames, views = Frames(**{**vars(frames), "record": record}), Truth(**{**vars(views), "record": record})
     frames.check()
     views.check()

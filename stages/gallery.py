@@ -35,7 +35,9 @@ def column(frames: Frames, sequence: Sequence, count: int) -> np.ndarray:
     return images.to_uint8(np.stack(pictures))
 
 
-def main(frames: list[Path], sequences: list[Path], webp: Path, png: Path, settings: RendersRun, report: Reporter) -> None:
+def main(
+    frames: list[Path], sequences: list[Path], webp: Path, png: Path, settings: RendersRun, report: Reporter
+) -> None:
     """Draw every scene beside the others."""
     loaded = [(Frames.load(one), Sequence.load(other)) for one, other in zip(frames, sequences, strict=True)]
     count = max(len(scene.times) for scene, _ in loaded)

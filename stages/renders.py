@@ -26,7 +26,9 @@ def scored_views(frames: Frames, anchors: Anchors, truth: Truth) -> tuple[np.nda
 
     kind = np.array(["input"] + ["anchor"] * len(anchors.azimuth_deg) + ["truth"] * len(truth.azimuth_deg))
     azimuth = np.concatenate([over_time([0.0]), over_time(anchors.azimuth_deg), truth.azimuth_deg])
-    elevation = np.concatenate([over_time([frames.elevation_deg]), over_time(anchors.elevation_deg), truth.elevation_deg])
+    elevation = np.concatenate(
+        [over_time([frames.elevation_deg]), over_time(anchors.elevation_deg), truth.elevation_deg]
+    )
     return kind, azimuth, elevation
 
 
@@ -34,7 +36,9 @@ def draw(sequence: Sequence, frames: Frames, anchors: Anchors, truth: Truth, rep
     """Every scored view of every frame; raises ContractError if sequence and frames disagree in time."""
     count = len(frames.times)
     if len(sequence.times) != count:
-        raise ContractError(f"the sequence has {len(sequence.times)} frames, the input {count}; expected the same clip.")
+        raise ContractError(
+            f"the sequence has {len(sequence.times)} frames, the input {count}; expected the same clip."
+        )
     kind, azimuth, elevation = scored_views(frames, anchors, truth)
     rgba = np.empty((len(kind), count, *frames.rgba.shape[1:]), np.uint8)
     for index in range(count):
@@ -44,7 +48,9 @@ def draw(sequence: Sequence, frames: Frames, anchors: Anchors, truth: Truth, rep
     return Views(rgba, kind, azimuth, elevation, sequence.record)
 
 
-def main(sequence: Path, frames: Path, anchors: Path, truth: Path, out: Path, settings: RendersRun, report: Reporter) -> None:
+def main(
+    sequence: Path, frames: Path, anchors: Path, truth: Path, out: Path, settings: RendersRun, report: Reporter
+) -> None:
     """Draw the scored views."""
     views = draw(Sequence.load(sequence), Frames.load(frames), Anchors.load(anchors), Truth.load(truth), report)
     views.save(out)

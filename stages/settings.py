@@ -48,7 +48,9 @@ class FramesSettings(Section):
     first: int = Field(0, ge=0, description="first frame used, counted from 0 in the source")
     last: int | None = Field(None, ge=0, description="last frame used (inclusive); null = to the end")
     stride: int = Field(1, ge=1, description="use every n-th frame")
-    key: Literal["middle"] | int = Field("middle", description="frame of the canonical fit, counted after range and stride")
+    key: Literal["middle"] | int = Field(
+        "middle", description="frame of the canonical fit, counted after range and stride"
+    )
     matte: Literal["auto", "alpha", "colour", "files"] = Field(
         "auto",
         description="where alpha comes from: the image's own, a constant background colour, or mask files; "
@@ -56,7 +58,10 @@ class FramesSettings(Section):
     )
     mask_path: str | None = Field(None, description="folder of mask images, for matte: files")
     matte_tolerance: float = Field(
-        0.06, gt=0, lt=1, description="colour matte: distance from the border's colour at which alpha reaches 1, in [0, 1]"
+        0.06,
+        gt=0,
+        lt=1,
+        description="colour matte: distance from the border's colour at which alpha reaches 1, in [0, 1]",
     )
     recentre: bool = Field(False, description="centre the object and scale it to `fill` (one transform for the clip)")
     fill: float = Field(0.7, gt=0.05, le=0.95, description="recentre: fraction of the side the object takes")
@@ -67,8 +72,8 @@ class AnchorsSettings(Section):
 
     source: Literal["auto", "rendered", "imported", "inflated"] = Field(
         "auto",
-        description="rendered = ground truth of a procedural scene; imported = files in STAG4D's layout; inflated = the "
-        "silhouette made round, a stand-in without weights; auto = the first of these that the scene has",
+        description="rendered = ground truth of a procedural scene; imported = files in STAG4D's layout; inflated = "
+        "the silhouette made round, a stand-in without weights; auto = the first of these that the scene has",
     )
 
 
@@ -76,7 +81,8 @@ class DensifySettings(Section):
     """Adaptive growth and pruning of gaussians (STAG4D: top 2.5 % every 100 steps)."""
 
     mode: Literal["top_fraction", "fixed_threshold", "off"] = Field(
-        "top_fraction", description="top_fraction = STAG4D's adaptive threshold; fixed_threshold = 3DGS's, its comparison"
+        "top_fraction",
+        description="top_fraction = STAG4D's adaptive threshold; fixed_threshold = 3DGS's, its comparison",
     )
     fraction: float = Field(0.025, gt=0, lt=1, description="top_fraction: share of gaussians densified a round")
     threshold: float = Field(2e-4, gt=0, description="fixed_threshold: on the mean 2D-mean gradient norm, NDC units")
@@ -87,7 +93,9 @@ class DensifySettings(Section):
     prune_opacity: float = Field(0.01, ge=0, lt=1, description="prune below this opacity")
     prune_max_scale: float = Field(0.1, gt=0, description="prune above this largest scale, world units")
     prune_min_scale: float = Field(0.001, ge=0, description="prune when the largest scale is below this, world units")
-    prune_screen_fraction: float = Field(0.25, gt=0, description="prune above this screen radius, fraction of the image side")
+    prune_screen_fraction: float = Field(
+        0.25, gt=0, description="prune above this screen radius, fraction of the image side"
+    )
     max_gaussians: int = Field(6000, ge=1, description="cap on gaussians; x frames it is the cap on gaussian-frames")
 
 
@@ -97,7 +105,9 @@ class PhotometricSettings(Section):
     rgb: float = Field(1.0, ge=0, description="weight of the squared colour error")
     mask: float = Field(0.25, ge=0, description="weight of the squared alpha error (STAG4D: a quarter of rgb)")
     anchors: float = Field(1.0, ge=0, description="weight of the anchor views relative to the input view")
-    background: Literal["random", "white"] = Field("random", description="background behind fit and target, drawn each step")
+    background: Literal["random", "white"] = Field(
+        "random", description="background behind fit and target, drawn each step"
+    )
 
 
 class CanonicalSettings(Section):
@@ -106,8 +116,12 @@ class CanonicalSettings(Section):
     steps: int = Field(500, ge=1, description="optimisation steps (STAG4D: 700)")
     anchor_views: int = Field(6, ge=0, le=6, description="anchor views drawn per step beside the input view")
     n_gaussians: int = Field(4500, ge=1, description="gaussians at the start (STAG4D: 10000)")
-    init_radius: float = Field(0.9, gt=0, description="they start in a ball of this radius, inside the silhouettes, world units")
-    init_shell: float = Field(0.05, gt=0, description="and no deeper than this below the surface of the visual hull, world units")
+    init_radius: float = Field(
+        0.9, gt=0, description="they start in a ball of this radius, inside the silhouettes, world units"
+    )
+    init_shell: float = Field(
+        0.05, gt=0, description="and no deeper than this below the surface of the visual hull, world units"
+    )
     sh_degree: int = Field(0, ge=0, le=3, description="degree of the colour's spherical harmonics")
     lr_means: float = Field(1e-2, gt=0, description="learning rate of means at the start (STAG4D, effective: 2e-3)")
     lr_means_final: float = Field(1e-4, gt=0, description="and at the end")
@@ -137,20 +151,28 @@ class RegulariserSettings(Section):
     time_smoothness: float = Field(1e-3, ge=0, description="second difference of the time planes along time")
     plane_smoothness: float = Field(1e-4, ge=0, description="second difference of the spatial planes")
     time_l1: float = Field(1e-4, ge=0, description="distance of the time planes from 1, their neutral value")
-    anisotropy: float = Field(1e-3, ge=0, description="excess of the largest over the smallest scale above `anisotropy_ratio`")
+    anisotropy: float = Field(
+        1e-3, ge=0, description="excess of the largest over the smallest scale above `anisotropy_ratio`"
+    )
     anisotropy_ratio: float = Field(7.5, gt=1, description="ratio that is free of penalty (STAG4D: 7.5)")
 
 
 class DynamicSettings(Section):
     """Fit over time."""
 
-    method: Literal["static", "stag4d"] = Field("stag4d", description="static = the canonical repeated over time, the floor")
-    steps: int = Field(1200, ge=1, description="optimisation steps (STAG4D: 7300 after its static stage)")
-    anchor_views: int = Field(3, ge=0, le=6, description="anchor views drawn per step beside the input view")
-    lr_field: float = Field(3e-2, gt=0, description="learning rate of the planes at the start (STAG4D, effective: 1.6e-2)")
+    method: Literal["static", "stag4d"] = Field(
+        "stag4d", description="static = the canonical repeated over time, the floor"
+    )
+    steps: int = Field(1500, ge=1, description="optimisation steps (STAG4D: 7300 after its static stage)")
+    anchor_views: int = Field(6, ge=0, le=6, description="anchor views drawn per step beside the input view")
+    lr_field: float = Field(
+        3e-2, gt=0, description="learning rate of the planes at the start (STAG4D, effective: 1.6e-2)"
+    )
     lr_heads: float = Field(1.6e-3, gt=0, description="learning rate of the heads at the start (STAG4D, effective)")
     lr_decay: float = Field(0.1, gt=0, le=1, description="both reach this fraction at the end")
-    lr_canonical: float = Field(0.5, ge=0, description="gaussians learn at this fraction of the canonical stage's rates")
+    lr_canonical: float = Field(
+        0.5, ge=0, description="gaussians learn at this fraction of the canonical stage's rates"
+    )
     field: FieldSettings = FieldSettings()
     photometric: PhotometricSettings = PhotometricSettings()
     regulariser: RegulariserSettings = RegulariserSettings()
@@ -160,7 +182,9 @@ class DynamicSettings(Section):
 class RendersSettings(Section):
     """What is drawn from the baked sequence."""
 
-    size: int | None = Field(None, ge=16, le=4096, description="side of orbit and sheet, pixels; null = twice the frames'")
+    size: int | None = Field(
+        None, ge=16, le=4096, description="side of orbit and sheet, pixels; null = twice the frames'"
+    )
     orbit_frames: int = Field(96, ge=2, description="frames of orbit.mp4; the clip repeats under the turning camera")
     fps: int = Field(24, ge=1, description="frames per second of the videos")
     sheet_times: int = Field(6, ge=1, description="columns of the contact sheet")
@@ -177,13 +201,17 @@ class Config(Section):
     """The whole experiment."""
 
     suite: str = Field("embedded", description="name of a file in config/suites/")
-    path: str | None = Field(None, description="your own clip: a video, a folder of images or of a known layout; replaces suite")
+    path: str | None = Field(
+        None, description="your own clip: a video, a folder of images or of a known layout; replaces suite"
+    )
     name: str | None = Field(None, description="scene name for `path`; null = the file's name")
     scenes: list[str] | None = Field(None, description="subset of the suite's scenes; null = all")
     variants: list[str] = Field(["static", "stag4d"], min_length=1, description="names of files in config/variants/")
     seeds: list[int] = Field([0], min_length=1, description="one fit per seed")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto = cuda when there is one")
-    threads: int = Field(1, ge=1, description="threads of one fit; never taken from --cores, so that results do not depend on it")
+    threads: int = Field(
+        1, ge=1, description="threads of one fit; never taken from --cores, so that results do not depend on it"
+    )
     checkpoint_interval_s: float = Field(30.0, gt=0, description="seconds between a fit's checkpoints")
     camera: CameraSettings = CameraSettings()
     frames: FramesSettings = FramesSettings()
@@ -243,6 +271,10 @@ class AnchorsRun(Run):
     scene: SceneSource
     source: Literal["rendered", "imported", "inflated"]
     frames: FramesSettings
+
+
+# What decides when a fit is saved, never what it becomes: left out of records and of a checkpoint's identity.
+NO_INFLUENCE = frozenset({"checkpoint_interval_s"})
 
 
 class CanonicalRun(Run):
@@ -352,9 +384,9 @@ def overlay(base: dict, change: dict) -> dict:
     return merged
 
 
-def canonical_json(section: BaseModel) -> str:
+def canonical_json(section: BaseModel, exclude: frozenset[str] = frozenset()) -> str:
     """One text per value: sorted keys, no spaces. Snakemake compares it to decide what reruns."""
-    return json.dumps(section.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return json.dumps(section.model_dump(mode="json", exclude=exclude), sort_keys=True, separators=(",", ":"))
 
 
 # ------------------------------------------------------------------ generated files
@@ -384,8 +416,10 @@ def _yaml_value(value: Any) -> str:
 
 def default_yaml() -> str:
     """The text of config/config.yaml."""
-    head = ["# Generated by `python -m stages.settings` from stages/settings.py; the defaults of every key.",
-            "# Put your changes in a file of your own and pass it with --configfile; see config/README.md."]
+    head = [
+        "# Generated by `python -m stages.settings` from stages/settings.py; the defaults of every key.",
+        "# Put your changes in a file of your own and pass it with --configfile; see config/README.md.",
+    ]
     return "\n".join(head + _yaml_lines(Config, Config())) + "\n"
 
 

@@ -20,7 +20,9 @@ def gaussians(count=5, bases=4) -> Gaussians:
 
 def sequence(frames=3, count=5) -> Sequence:
     one = gaussians(count)
-    stacked = {name: np.stack([getattr(one, name)] * frames) for name in ("means", "quats", "log_scales", "opacity_logits")}
+    stacked = {
+        name: np.stack([getattr(one, name)] * frames) for name in ("means", "quats", "log_scales", "opacity_logits")
+    }
     present = np.ones((frames, count), bool)
     present[1, 2] = False
     return Sequence(**stacked, sh=one.sh, present=present, times=np.linspace(0, 1, frames), record={"seed": 1})
@@ -75,14 +77,14 @@ def test_wrong_shape_is_named():
 
 
 def test_wrong_dtype_is_named(scene):
-    with pytest.raises(ContractError, match="Frames.rgba has dtype float32; expected uint8"):
+    with pytest.raises(ContractError, match=r"Frames\.rgba has dtype float32; expected uint8"):
         replace(scene[0], rgba=scene[0].rgba.astype(np.float32)).check()
 
 
 def test_nan_is_counted():
     one = gaussians()
     one.means[0, 0] = np.nan
-    with pytest.raises(ContractError, match="Gaussians.means holds 1 NaN or infinite values of 15"):
+    with pytest.raises(ContractError, match=r"Gaussians\.means holds 1 NaN or infinite values of 15"):
         one.check()
 
 
@@ -125,5 +127,5 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
 def test_axes_bind_across_arrays():
     spec = {"a": "float64 N", "b": "float64 N 2"}
     assert check_axes("x", spec, {"a": np.zeros(3), "b": np.zeros((3, 2))}) == {"N": 3}
-    with pytest.raises(ContractError, match="x.b has shape"):
+    with pytest.raises(ContractError, match=r"x\.b has shape"):
         check_axes("x", spec, {"a": np.zeros(3), "b": np.zeros((4, 2))})

@@ -50,7 +50,10 @@ def load(path: Path, identity: str, report: Reporter) -> dict | None:
         return None
     bad = _not_finite(content["state"], "state")
     if bad:
-        raise StageError(f"checkpoint {path} holds NaN or infinity in {bad}; expected finite numbers. Type `rm {path}` to start again.")
+        raise StageError(
+            f"checkpoint {path} holds NaN or infinity in {bad}; expected finite numbers. "
+            f"Type `rm {path}` to start again."
+        )
     return content["state"]
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from stages.cli import StageError
 from stages.lib.gaussians import replace_rows
 from stages.settings import DensifySettings
 
@@ -35,7 +36,7 @@ class Statistics:
         return cls(*(torch.zeros(count, device=device) for _ in range(3)))
 
     def add(self, means2d_gradient: Tensor, visible: Tensor, radii: Tensor, side: int) -> None:
-        """Add one step: gradient (V,N,2) of the loss by projected means in pixels, visible (V,N), radii (V,N) in pixels."""
+        """Add one step: gradient (V,N,2) of the loss by projected means, visible (V,N), radii (V,N); in pixels."""
         norms = means2d_gradient.norm(dim=-1) * (0.5 * side)
         self.gradient += (norms * visible).sum(0)
         self.visible += visible.sum(0)
@@ -85,8 +86,9 @@ def densify(
     largest = params["log_scales"].detach().exp().amax(dim=1)
     pruned = _pruned(params, largest, statistics, settings)
     if bool(pruned.all()):
-        raise ValueError(
-            "every gaussian would be pruned; lower canonical.densify.prune_opacity or prune_min_scale, or check the mattes."
+        raise StageError(
+            "every gaussian would be pruned; lower densify.prune_opacity or prune_min_scale, "
+            "or look at the mattes in frames.npz."
         )
     grow &= ~pruned
     room = max(0, settings.max_gaussians - int((~pruned).sum()))

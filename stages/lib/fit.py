@@ -24,10 +24,18 @@ from stages.lib.deformation import Deformation, deform, plane_smoothness, time_l
 from stages.lib.densify import Statistics, densify, due
 from stages.lib.device import Device
 from stages.lib.gaussians import draw, optimiser, rates, set_rates
-from stages.settings import CanonicalSettings, DensifySettings, DynamicSettings, PhotometricSettings, RegulariserSettings
+from stages.settings import (
+    CanonicalSettings,
+    DensifySettings,
+    DynamicSettings,
+    PhotometricSettings,
+    RegulariserSettings,
+)
 
 CURVE_COLUMNS = ("step", "loss", "rgb", "mask", "gaussians")
 CURVE_INTERVAL = 10
+# Steps between looks at every parameter: often enough that little is lost, rare enough to cost nothing.
+FINITE_INTERVAL = 20
 
 
 @dataclass(frozen=True)
@@ -79,7 +87,9 @@ def targets(frames: Frames, anchors: Anchors, device: torch.device) -> Targets:
     if missing:
         raise ContractError(f"anchors of frame {missing[0]} are missing; expected anchors for all {count} frames.")
     if anchors.rgba.shape[2:4] != frames.rgba.shape[1:3]:
-        raise ContractError(f"anchors are {anchors.rgba.shape[2:4]} pixels, frames {frames.rgba.shape[1:3]}; expected one size.")
+        raise ContractError(
+            f"anchors are {anchors.rgba.shape[2:4]} pixels, frames {frames.rgba.shape[1:3]}; expected one size."
+        )
     order = np.argsort(anchors.frame, kind="stable")
     rgba = np.concatenate([frames.rgba[:, None], anchors.rgba[order]], axis=1)
     azimuth = np.concatenate([[0.0], anchors.azimuth_deg])
@@ -99,13 +109,15 @@ def start(params: dict[str, Tensor], deformation: Deformation | None, plan: Plan
         field_adam = torch.optim.Adam(groups, eps=1e-15, fused=True)
     adam = optimiser(params, rates(plan.rates, 0.0, plan.rate_factor))
     generator = torch.Generator().manual_seed(seed)
-    return State(params, adam, Statistics.zeros(len(params["means"]), device), generator, deformation, field_adam, 0, [])
+    return State(
+        params, adam, Statistics.zeros(len(params["means"]), device), generator, deformation, field_adam, 0, []
+    )
 
 
 def fit(state: State, goal: Targets, plan: Plan, device: Device, path: Path, identity: str, report: Reporter) -> State:
     """Run the plan from `state`, or from the checkpoint at `path` when its identity agrees.
 
-    Raises StageError on a loss that is not finite, naming step and frame.
+    Raises StageError on a loss or a parameter that is not finite, naming step and frame.
     """
     saved = checkpoint.load(path, identity, report)
     if saved is not None:
@@ -115,20 +127,19 @@ def fit(state: State, goal: Targets, plan: Plan, device: Device, path: Path, ide
     while state.step < plan.steps:
         terms = _step(state, goal, plan, device)
         state.step += 1
-        if not math.isfinite(terms["loss"]):
-            raise StageError(
-                f"the loss became {terms['loss']} at step {state.step} of {plan.steps} on frame {int(terms['frame'])}. "
-                f"Lower the learning rates, or look at that frame's input; the checkpoint before it is kept at {path}."
-            )
+        _check_finite(state, terms, plan, path)
         if due(plan.densify, state.step, plan.steps):
             done = densify(state.params, state.adam, state.statistics, plan.densify, state.generator)
             state.statistics = Statistics.zeros(done.total, device.device)
-            report.say(f"step {state.step}: cloned {done.cloned}, split {done.split}, pruned {done.pruned}, {done.total} gaussians")
+            report.say(
+                f"step {state.step}: cloned {done.cloned}, split {done.split}, pruned {done.pruned}, "
+                f"now {done.total} gaussians"
+            )
         if state.step % CURVE_INTERVAL == 0 or state.step == plan.steps:
             row = {"step": state.step, "gaussians": len(state.params["means"]), **terms}
             state.curve.append([float(row[name]) for name in CURVE_COLUMNS])
         report.progress(state.step, plan.steps, terms["loss"])
-        if clock.due() or state.step == plan.steps:
+        if (state.step % FINITE_INTERVAL == 0 and clock.due()) or state.step == plan.steps:
             checkpoint.save(path, identity, pack(state))
     return state
 
@@ -149,7 +160,12 @@ def _step(state: State, goal: Targets, plan: Plan, device: Device) -> dict[str, 
         gaussians = deform(gaussians, state.deformation(gaussians["means"], goal.times[frame]))
     offset = torch.zeros(len(views), len(gaussians["means"]), 2, device=device.device, requires_grad=True)
     drawn = draw(
-        gaussians, goal.cameras[views], backgrounds, backend=device.backend, threads=device.threads, means2d_offset=offset
+        gaussians,
+        goal.cameras[views],
+        backgrounds,
+        backend=device.backend,
+        threads=device.threads,
+        means2d_offset=offset,
     )
     colour, alpha = losses.over(goal.rgba[frame, views], backgrounds)
     weights = torch.full((len(views),), plan.photometric.anchors, device=device.device)
@@ -171,6 +187,19 @@ def _step(state: State, goal: Targets, plan: Plan, device: Device) -> dict[str, 
     if state.field_adam is not None:
         state.field_adam.step()
     return {"loss": float(total.detach()), "rgb": float(rgb.detach()), "mask": float(mask.detach()), "frame": frame}
+
+
+def _check_finite(state: State, terms: dict[str, float], plan: Plan, path: Path) -> None:
+    """Raise StageError on a loss that is not finite, and now and then on a parameter, which is not drawn when NaN."""
+    bad = None if math.isfinite(terms["loss"]) else "the loss"
+    if state.step % FINITE_INTERVAL == 0 or state.step == plan.steps:
+        broken = [name for name, value in state.params.items() if not bool(torch.isfinite(value).all())]
+        bad = bad or (broken[0] if broken else None)
+    if bad:
+        raise StageError(
+            f"{bad} became NaN or infinite by step {state.step} of {plan.steps}, last on frame {int(terms['frame'])}. "
+            f"Lower the learning rates, or look at that frame's input; the last good checkpoint, if any, is {path}."
+        )
 
 
 def _schedule(state: State, plan: Plan, progress: float) -> None:
@@ -227,7 +256,9 @@ def unpack(packed: dict, fresh: State) -> State:
         fresh.deformation.load_state_dict(packed["deformation"])
         fresh.field_adam.load_state_dict(packed["field_adam"])
     statistics = Statistics(**{name: value.to(device) for name, value in packed["statistics"].items()})
-    return State(params, adam, statistics, generator, fresh.deformation, fresh.field_adam, packed["step"], packed["curve"])
+    return State(
+        params, adam, statistics, generator, fresh.deformation, fresh.field_adam, packed["step"], packed["curve"]
+    )
 
 
 def write_curve(path: Path, state: State) -> None:

@@ -26,7 +26,10 @@ SPACE_AXES = ((1, 0), (2, 0), (2, 1))
 
 @njit(cache=True, error_model="numpy", inline="always")
 def _cell(coordinate, cells):
-    position = min(max((coordinate + np.float32(1)) * np.float32(0.5) * np.float32(cells - 1), np.float32(0)), np.float32(cells - 1))
+    position = min(
+        max((coordinate + np.float32(1)) * np.float32(0.5) * np.float32(cells - 1), np.float32(0)),
+        np.float32(cells - 1),
+    )
     low = min(np.int64(position), cells - 2)
     inside = np.float32(1) if -1 <= coordinate <= 1 else np.float32(0)
     return low, position - np.float32(low), inside * np.float32(0.5) * np.float32(cells - 1)

@@ -10,7 +10,14 @@ from stages.lib.cameras import orbit
 
 @pytest.mark.parametrize(
     ("azimuth", "elevation", "position"),
-    [(0, 0, (0, 0, 2)), (90, 0, (2, 0, 0)), (180, 0, (0, 0, -2)), (-90, 0, (-2, 0, 0)), (0, 90, (0, 2, 0)), (0, -90, (0, -2, 0))],
+    [
+        (0, 0, (0, 0, 2)),
+        (90, 0, (2, 0, 0)),
+        (180, 0, (0, 0, -2)),
+        (-90, 0, (-2, 0, 0)),
+        (0, 90, (0, 2, 0)),
+        (0, -90, (0, -2, 0)),
+    ],
 )
 def test_position(azimuth, elevation, position):
     assert np.allclose(orbit(azimuth, elevation, 2.0, 49.1, 100, 100).positions[0], position, atol=1e-12)

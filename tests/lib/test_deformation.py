@@ -17,7 +17,12 @@ def field(settings=SMALL, frames=8, seed=0):
 
 def test_an_untrained_field_is_the_identity():
     means = torch.rand(10, 3) - 0.5
-    gaussians = {"means": means, "quats": torch.rand(10, 4), "log_scales": torch.rand(10, 3), "sh": torch.rand(10, 1, 3)}
+    gaussians = {
+        "means": means,
+        "quats": torch.rand(10, 4),
+        "log_scales": torch.rand(10, 3),
+        "sh": torch.rand(10, 1, 3),
+    }
     for time in (0.0, 0.5, 1.0):
         moved = deform(gaussians, field()(means, time))
         assert all(torch.equal(moved[name], value) for name, value in gaussians.items())

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stages.cli import StageError
 from stages.lib.densify import SPLIT_SHRINK, STAG4D_RGB_WEIGHT, Statistics, chosen, densify, due
 from stages.lib.gaussians import NAMES, optimiser
 from stages.settings import DensifySettings
@@ -22,7 +23,9 @@ def model(count, scale=0.05, opacity=0.9, seed=0):
     params["opacity_logits"] = torch.full((count,), opacity).logit()
     params = {name: value.requires_grad_() for name, value in params.items()}
     adam = optimiser(params, RATES)
-    sum((value * torch.arange(1.0, count + 1).reshape(-1, *[1] * (value.ndim - 1))).sum() for value in params.values()).backward()
+    sum(
+        (value * torch.arange(1.0, count + 1).reshape(-1, *[1] * (value.ndim - 1))).sum() for value in params.values()
+    ).backward()
     adam.step()
     return params, adam
 
@@ -48,7 +51,9 @@ def test_unseen_gaussians_do_not_dilute_the_fraction():
 
 
 def test_fixed_threshold_is_in_units_of_stag4ds_loss():
-    mask = chosen(statistics(torch.tensor([1.9e-4, 2.1e-4]) / STAG4D_RGB_WEIGHT), DensifySettings(mode="fixed_threshold"))
+    mask = chosen(
+        statistics(torch.tensor([1.9e-4, 2.1e-4]) / STAG4D_RGB_WEIGHT), DensifySettings(mode="fixed_threshold")
+    )
     assert mask.tolist() == [False, True]
 
 
@@ -97,7 +102,7 @@ def test_pruning_by_opacity_scale_and_screen():
 
 def test_pruning_everything_is_refused():
     params, adam = model(3, opacity=0.001)
-    with pytest.raises(ValueError, match="every gaussian would be pruned"):
+    with pytest.raises(StageError, match="every gaussian would be pruned"):
         densify(params, adam, statistics([0, 0, 0]), DensifySettings(), generator())
 
 

@@ -29,7 +29,9 @@ def test_equals_the_twin(time):
     points = torch.rand(200, 3, generator=generator) * 1.9 - 0.95
     weight = torch.randn(200, 10, generator=generator)
     space, over_time = planes()
-    value, grads = gradients(features, points.clone(), time, [p.clone() for p in space], [p.clone() for p in over_time], weight)
+    value, grads = gradients(
+        features, points.clone(), time, [p.clone() for p in space], [p.clone() for p in over_time], weight
+    )
     doubled = [[p.double() for p in group] for group in (space, over_time)]
     truth, truth_grads = gradients(features_twin, points.double(), time, *doubled, weight)
     assert torch.allclose(value.double(), truth, atol=1e-6)

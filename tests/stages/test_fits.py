@@ -40,7 +40,11 @@ def files(tmp_path, scene):
 
 
 def run_canonical(folder: Path, report, settings=TINY, name="a", seed=0):
-    paths = {"out": folder / f"{name}.ply", "curve": folder / f"{name}.csv", "checkpoints": folder / f"{name}_checkpoints"}
+    paths = {
+        "out": folder / f"{name}.ply",
+        "curve": folder / f"{name}.csv",
+        "checkpoints": folder / f"{name}_checkpoints",
+    }
     run = CanonicalRun(seed=seed, canonical=settings)
     canonical.main(folder / "frames.npz", folder / "anchors.npz", **paths, settings=run, report=report)
     return paths["out"]
@@ -90,14 +94,17 @@ def test_two_fits_are_bitwise_equal_and_seeds_differ(files, report):
     first, second = (run_canonical(files, report, name=name) for name in "ab")
     assert first.read_bytes() == second.read_bytes()
     assert run_canonical(files, report, name="c", seed=1).read_bytes() != first.read_bytes()
-    assert run_dynamic(files, report, first, name="x").read_bytes() == run_dynamic(files, report, first, name="y").read_bytes()
+    assert (
+        run_dynamic(files, report, first, name="x").read_bytes()
+        == run_dynamic(files, report, first, name="y").read_bytes()
+    )
 
 
 class Killed(Exception):
     """Stands for a kill at a step; tests/workflow kills real processes."""
 
 
-@pytest.mark.parametrize("step", [7, 26, 50])
+@pytest.mark.parametrize("step", [20, 40])
 def test_a_killed_fit_ends_bitwise_equal(files, report, step, monkeypatch):
     base = run_canonical(files, report)
     whole = run_dynamic(files, report, base, name="whole")
@@ -115,10 +122,7 @@ def test_a_killed_fit_ends_bitwise_equal(files, report, step, monkeypatch):
     monkeypatch.setattr(checkpoint, "save", saved)
     resumed = run_dynamic(files, report, base, name="killed", interval=30.0)
     assert f"resumed at step {step} of 60" in report.text
-    # The interval between checkpoints is in the record, so the tensors and the curve are compared.
-    (ours, _), (theirs, _) = load_tensors(resumed), load_tensors(whole)
-    assert set(ours) == set(theirs)
-    assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
+    assert resumed.read_bytes() == whole.read_bytes()
     assert (files / "killed.csv").read_bytes() == (files / "whole.csv").read_bytes()
 
 
@@ -149,7 +153,7 @@ def test_nan_in_a_checkpoint_is_refused(files, report):
 
 def test_a_loss_that_is_not_finite_stops_the_fit(files, report):
     settings = TINY.model_copy(update={"lr_means": 1e30, "lr_means_final": 1e30, "lr_log_scales": 1e30})
-    with pytest.raises((StageError, ValueError), match=r"the loss became|every gaussian would be pruned"):
+    with pytest.raises(StageError, match=r"became NaN or infinite by step \d+ of 60|every gaussian would be pruned"):
         run_canonical(files, report, settings)
     assert not (files / "a.ply").exists()
 

@@ -14,7 +14,7 @@ MODEL = "results/smoke/mouth/stag4d/seed0/dynamic.safetensors"
 CHECKPOINT = "results/smoke/mouth/stag4d/seed0/checkpoints/dynamic.pt"
 LOG = "results/smoke/mouth/stag4d/seed0/logs/dynamic.log"
 # Long enough to be killed in the middle, short enough for a test.
-STEPS = 400
+STEPS = 600
 
 
 def lengthen(project) -> None:

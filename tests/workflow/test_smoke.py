@@ -41,7 +41,9 @@ def test_the_asset_can_be_opened(finished):
 
 
 def test_static_and_stag4d_share_one_canonical(finished):
-    found = sorted(str(path.relative_to(finished.folder)) for path in (finished.folder / "results").rglob("canonical.ply"))
+    found = sorted(
+        str(path.relative_to(finished.folder)) for path in (finished.folder / "results").rglob("canonical.ply")
+    )
     assert found == [f"{SCENE}/stag4d/seed0/canonical.ply"]
 
 

@@ -39,7 +39,19 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-STAGES = ("frames", "anchors", "canonical", "dynamic", "bake", "renders", "assets", "metrics", "tables", "curves", "gallery")
+STAGES = (
+    "frames",
+    "anchors",
+    "canonical",
+    "dynamic",
+    "bake",
+    "renders",
+    "assets",
+    "metrics",
+    "tables",
+    "curves",
+    "gallery",
+)
 
 
 def test_stages_do_not_import_each_other():

@@ -89,7 +89,7 @@ def render(
     for "gsplat". background: (3,) or (V,3), linear in [0, 1].
     means2d_offset: (V,N,2) pixels added to the projected means. Pass zeros that require a gradient: their
     gradient is dL/d(2D mean), on which densification decides.
-    with_depth: False leaves depth out (None) and saves about a tenth of the time.
+    with_depth: False leaves depth out (None), which saves a few per cent of the time.
     threads: CPU threads of the numba backend; the result is the same for any number.
     Raises ValueError for a wrong shape or backend, TypeError for a dtype that is not float32.
     """

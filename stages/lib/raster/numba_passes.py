@@ -17,6 +17,10 @@ from stages.lib.cameras import Cameras
 from stages.lib.raster import numba_kernels as kernels
 from stages.lib.raster.spherical_harmonics import colors_from_sh, colors_from_sh_backward
 
+# Numba's OpenMP layer shares its thread count with torch's OpenMP: setting ours would change torch's, which then
+# starts threads on the core of the neighbouring fit (a step of 84 ms took 170 to 530). The work queue has its own.
+numba.config.THREADING_LAYER = "workqueue"
+
 NO_POSITIONS = np.empty((0, 3), np.float32)
 OPACITY_FLOOR = np.float32(1e-12)
 EMPTY_VIEWS = np.empty((0, 0, 0), np.float32)  # an optional (V, ., .) array that is not there; never written

@@ -40,8 +40,10 @@ def names() -> tuple[str, ...]:
 def get_object(name: str, seed: int = 0) -> SuiteObject:
     """The object of a name; `seed` chooses within a family and is ignored by the single objects.
 
-    Raises ValueError for an unknown name.
+    Raises ValueError for an unknown name or a negative seed.
     """
+    if seed < 0:
+        raise ValueError(f"seed must be 0 or a positive integer, got {seed}")
     if name in FAMILY_MAKERS:
         # The family's own number keeps equal seeds of different families apart.
         pose = FAMILY_MAKERS[name](np.random.default_rng([TRAINING_FAMILIES.index(name), seed]))

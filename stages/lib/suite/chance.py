@@ -74,7 +74,7 @@ def draw_material(rng: np.random.Generator, first: str, second: str, scale: floa
     if kind == 3:
         return checks(first, second, rng.uniform(0.8, 1.8) * rate)
     if kind == 4:
-        return gradient(first, second, rng.normal(size=3) + [0, 1.5, 0], -0.7 * scale, 0.7 * scale)
+        return gradient(first, second, rng.normal((0.0, 1.5, 0.0)), -0.7 * scale, 0.7 * scale)
     if kind == 5:
         return noise(first, second, rng.uniform(1.5, 3.5) * rate, 0.5, 0.12, int(rng.integers(99)))
     return segments(first, second, int(rng.integers(3, 10)), rng.uniform(0.3, 0.6))

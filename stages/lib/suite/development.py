@@ -230,46 +230,20 @@ def cactus(time: float) -> Pose:
     phase = 2 * math.pi * 2 * time
     bend = 0.16 * math.sin(phase)
     skin = segments("#57b36a", "#2f8f57", 10, 0.4)
-    turn = rot_z(-math.degrees(bend) * 1.2)
-    stem: Group = [cone((0, -0.42, 0), (0.3 * bend, 0.0, 0), 0.24, 0.25, skin)]
-    stem.append(
-        cone(
-            (0.3 * bend, 0.0, 0),
-            np.array([0.3 * bend, 0, 0]) + turn @ [0, 0.42, 0],
-            0.25,
-            0.23,
-            skin,
-            blend=0.04,
-        )
-    )
-    upper: Pose = []
+    turn, middle = rot_z(-math.degrees(bend) * 1.2), np.array([0.3 * bend, 0.0, 0.0])
+    stem: Group = [
+        cone((0, -0.42, 0), middle, 0.24, 0.25, skin),
+        cone(middle, middle + turn @ [0, 0.42, 0], 0.25, 0.23, skin, blend=0.04),
+    ]
+    upper: Pose = [*_cactus_face(), *_cactus_blossom()]
     for side in (-1, 1):
-        raise_ = 12 * math.sin(phase * 2 + side)
-        elbow, tip = (
-            np.array([side * 0.45, 0.02 + 0.08 * side, 0]),
-            np.array([side * 0.50, 0.34 + 0.08 * side, 0.02]),
-        )
+        elbow = np.array([side * 0.45, 0.02 + 0.08 * side, 0])
+        tip = np.array([side * 0.50, 0.34 + 0.08 * side, 0.02])
         arm: Group = [
             cone((side * 0.15, 0.0, 0), elbow, 0.10, 0.10, plain("#57b36a")),
             cone(elbow, tip, 0.10, 0.085, skin, blend=0.04),
         ]
-        upper.append(place(arm, rot_z(raise_)))
-        upper.append(sphere((side * 0.105, 0.30, 0.20), 0.07, eye("#3a2a1c", (0, 0, 1), 36, 52)))
-        upper.append(
-            ellipsoid((side * 0.17, 0.19, 0.19), (0.045, 0.03, 0.025), plain("#ff9fb2"), rotation=rot_y(side * 35))
-        )
-    upper.append(arc((0, 0.24, 0.235), 0.05, 0.015, plain("#1f5136"), half_angle_deg=70, rotation=rot_z(180)))
-    for k in range(6):
-        turn_k = rot_y(60 * k) @ rot_x(-35)
-        upper.append(
-            ellipsoid(
-                np.array([0.08, 0.68, 0]) + turn_k @ [0, 0, 0.10],
-                (0.055, 0.03, 0.10),
-                plain("#ff6f9c"),
-                rotation=turn_k,
-            )
-        )
-    upper.append(sphere((0.08, 0.68, 0), 0.06, plain("#ffd447")))
+        upper.append(place(arm, rot_z(12 * math.sin(phase * 2 + side))))
     pot = stripes("#4f7cc4", "#f7e3b5", (0, 1, 0), 4.5, 0.35, phase=0.3)
     base: Pose = [
         [
@@ -278,7 +252,28 @@ def cactus(time: float) -> Pose:
         ],
         box((0.06, -0.64, -0.29), (0.12, 0.08, 0.04), 0.02, plain("#ef5350")),
     ]
-    return [stem, *place(upper, turn, (0.3 * bend, 0, 0)), *base]
+    return [stem, *place(upper, turn, middle), *base]
+
+
+def _cactus_face() -> Pose:
+    smile = arc((0, 0.24, 0.235), 0.05, 0.015, plain("#1f5136"), half_angle_deg=70, rotation=rot_z(180))
+    parts: Pose = [smile]
+    for side in (-1, 1):
+        parts.append(sphere((side * 0.105, 0.30, 0.20), 0.07, eye("#3a2a1c", (0, 0, 1), 36, 52)))
+        at, blush = (side * 0.17, 0.19, 0.19), plain("#ff9fb2")
+        parts.append(ellipsoid(at, (0.045, 0.03, 0.025), blush, rotation=rot_y(side * 35)))
+    return parts
+
+
+def _cactus_blossom() -> Pose:
+    """Six petals around a yellow heart, a little off the top."""
+    heart = np.array([0.08, 0.68, 0.0])
+    parts: Pose = [sphere(heart, 0.06, plain("#ffd447"))]
+    for k in range(6):
+        heading = rot_y(60 * k) @ rot_x(-35)
+        center = heart + heading @ [0, 0, 0.10]
+        parts.append(ellipsoid(center, (0.055, 0.03, 0.10), plain("#ff6f9c"), rotation=heading))
+    return parts
 
 
 DEVELOPMENT_POSES: dict[str, Callable[[float], Pose]] = {

@@ -105,12 +105,12 @@ def _monster_mouth(opened: float) -> Pose:
     if opened == 0.0:
         return [
             arc(
-                (0, 0.20, 0.655),
+                (0, 0.20, 0.615),
                 0.36,
                 0.024,
                 plain("#7a1f3d"),
                 half_angle_deg=50,
-                rotation=rot_x(4) @ rot_z(180),
+                rotation=rot_x(-17) @ rot_z(180),
             )
         ]
     parts: Pose = [ellipsoid((0.05, center - 0.80 * half, 0.38), (0.22, 0.09 * opened + 0.01, 0.20), plain("#ff7d93"))]
@@ -166,7 +166,7 @@ def _explorer_head(skin, hair, swing: float) -> Group:
         sphere((0.36, 0.55, 0), 0.075, skin, blend=0.03),
         ellipsoid((0, 0.60, -0.10), (0.375, 0.34, 0.31), hair, blend=0.02),
         ellipsoid((0, 0.74, -0.02), (0.40, 0.28, 0.37), cap, blend=0.01),
-        ellipsoid((0, 0.70, 0.36), (0.27, 0.045, 0.20), plain("#f28f3b"), rotation=rot_x(8), blend=0.03),
+        ellipsoid((0, 0.75, 0.34), (0.26, 0.042, 0.18), plain("#f28f3b"), rotation=rot_x(-10), blend=0.03),
         sphere((0, 1.02, -0.02), 0.06, plain("#e4572e"), blend=0.02),
     ]
 
@@ -334,63 +334,51 @@ def bounce(time: float) -> Pose:
 
 
 def _pudding(squash: float, wide: float) -> Pose:
-    """Body, sauce, face, cherry and a bow on the back; the origin is the middle of the base."""
+    """Body with sauce, face, cherry and a bow on the back; the origin is the middle of the base."""
     jelly = spots("#ff86ad", "#ffe3ec", 5.0, 0.36, seed=11)
     foot = spots("#ff6f9c", "#ffc2d6", 5.0, 0.36, seed=4)
     sauce = plain("#8c4a2f")
-    top, radius = 0.86 * squash, 0.56 * wide
-    parts: Pose = []
-    shape = (wide, squash, wide)
+    radius = 0.56 * wide
     base = ellipsoid((0, 0.20 * squash, 0), (radius * 1.08, 0.26 * squash, radius * 1.08), foot)
     middle = ellipsoid((0, 0.45 * squash, 0), (radius * 0.97, 0.45 * squash, radius * 0.97), jelly, blend=0.20)
     cover = ellipsoid((0, 0.78 * squash, 0), (radius * 0.78, 0.15 * squash, radius * 0.78), sauce, blend=0.03)
-    group = [stretched(part, shape) for part in (base, middle, cover)]
+    group = [stretched(part, (wide, squash, wide)) for part in (base, middle, cover)]
     for angle, drop in ((20, 0.30), (75, 0.18), (130, 0.26), (185, 0.34), (240, 0.2), (300, 0.24)):
         c, s = math.cos(math.radians(angle)), math.sin(math.radians(angle))
         start = (radius * 0.62 * c, 0.78 * squash, radius * 0.62 * s)
         end = (radius * 0.90 * c, (0.78 - drop) * squash, radius * 0.90 * s)
         group.append(cone(start, end, 0.085, 0.075, sauce, blend=0.06))
-    parts.append(group)
+    return [group, *_pudding_face(squash, wide, radius), *_cherry(0.86 * squash), *_bow(squash, radius)]
+
+
+def _pudding_face(squash: float, wide: float, radius: float) -> Pose:
+    """Eyes, cheeks and a smile on the front, which moves with the body."""
+    gaze, blush = eye("#5a2a1a", (0, 0.05, 1), 36, 52), plain("#ff4f7b")
+    turn = rot_x(-12) @ rot_z(180)
+    smile_at = (0, 0.40 * squash, radius * 1.03)
+    parts: Pose = [arc(smile_at, 0.09 * wide, 0.024, plain("#7a2340"), half_angle_deg=70, rotation=turn)]
     for side in (-1, 1):
-        parts.append(
-            sphere(
-                (side * 0.21 * wide, 0.45 * squash, radius * 0.87),
-                0.095,
-                eye("#5a2a1a", (0, 0.05, 1), 36, 52),
-            )
-        )
-        parts.append(
-            ellipsoid(
-                (side * 0.35 * wide, 0.30 * squash, radius * 0.88),
-                (0.09, 0.06, 0.05),
-                plain("#ff4f7b"),
-                rotation=rot_y(side * 30),
-            )
-        )
-    parts.append(
-        arc(
-            (0, 0.40 * squash, radius * 1.03),
-            0.09 * wide,
-            0.024,
-            plain("#7a2340"),
-            half_angle_deg=70,
-            rotation=rot_x(-12) @ rot_z(180),
-        )
-    )
-    parts.append(sphere((0.04, top + 0.15, 0), 0.15, gradient("#e02440", "#ff5a5f", (0.3, 1, 0.3), -0.1, 0.14)))
-    parts.append(cone((0.04, top + 0.28, 0), (0.16, top + 0.46, -0.04), 0.018, 0.022, plain("#4d8b31")))
-    parts.append(ellipsoid((0.25, top + 0.44, -0.04), (0.11, 0.025, 0.06), plain("#6abf4b"), rotation=rot_z(-18)))
+        parts.append(sphere((side * 0.21 * wide, 0.45 * squash, radius * 0.87), 0.095, gaze))
+        at = (side * 0.35 * wide, 0.30 * squash, radius * 0.88)
+        parts.append(ellipsoid(at, (0.09, 0.06, 0.05), blush, rotation=rot_y(side * 30)))
+    return parts
+
+
+def _cherry(top: float) -> Pose:
+    """A cherry with stalk and leaf at a height."""
+    return [
+        sphere((0.04, top + 0.15, 0), 0.15, gradient("#e02440", "#ff5a5f", (0.3, 1, 0.3), -0.1, 0.14)),
+        cone((0.04, top + 0.28, 0), (0.16, top + 0.46, -0.04), 0.018, 0.022, plain("#4d8b31")),
+        ellipsoid((0.25, top + 0.44, -0.04), (0.11, 0.025, 0.06), plain("#6abf4b"), rotation=rot_z(-18)),
+    ]
+
+
+def _bow(squash: float, radius: float) -> Pose:
+    """A striped bow on the back."""
+    cloth, z = stripes("#6ec6ff", "#ffffff", (0, 1, 0), 9), -radius * 1.02
+    parts: Pose = [sphere((0, 0.43 * squash, z - 0.01), 0.075, plain("#3d8fd1"))]
     for side in (-1, 1):
-        parts.append(
-            cone(
-                (side * 0.05, 0.42 * squash, -radius * 1.02),
-                (side * 0.24, 0.50 * squash, -radius * 1.02),
-                0.04,
-                0.13,
-                stripes("#6ec6ff", "#ffffff", (0, 1, 0), 9),
-            )
-        )
-    parts.append(sphere((0, 0.43 * squash, -radius * 1.04), 0.075, plain("#3d8fd1")))
+        parts.append(cone((side * 0.05, 0.42 * squash, z), (side * 0.24, 0.50 * squash, z), 0.04, 0.13, cloth))
     return parts
 
 
@@ -438,7 +426,6 @@ def _plane_wings() -> Pose:
     parts: Pose = [
         ellipsoid((0, 0.46, 0.22), (0.88, 0.042, 0.21), top),
         ellipsoid((0, -0.12, 0.20), (0.80, 0.045, 0.21), low),
-        sphere((0.0, -0.40, 0.30), 0.001, plain("#333333")),
     ]
     for side in (-1, 1):
         parts.append(cone((side * 0.52, -0.11, 0.26), (side * 0.55, 0.45, 0.26), 0.024, 0.024, plain("#8d5a3a")))
@@ -501,8 +488,7 @@ def flower(time: float) -> Pose:
             )
         )
     # The flower looks forward and up, so that the input view sees into it.
-    facing = rot_x(52) @ rot_z(0)
-    pose += place(_blossom(opened), facing, head)
+    pose += place(_blossom(opened), rot_x(52), head)
     return pose
 
 
@@ -584,7 +570,7 @@ def swim(time: float) -> Pose:
     flap = 22 * math.sin(phase + 1.0)
     for side in (-1, 1):
         x = side_of(0.22)
-        turn = rot_y(side * (138 + side * 0 + flap)) @ rot_x(14)
+        turn = rot_y(side * (138 + flap)) @ rot_x(14)
         pose.append(
             bent(
                 np.array([x + side * 0.20, -0.10, 0.20]) + turn @ [0, 0, 0.13],
