@@ -239,7 +239,6 @@ def main(
     about = record(
         settings,
         "metrics",
-        -1,
         opencv=cv2.__version__,
         frames=len(clip.rgba),
         size=f"{clip.rgba.shape[2]}x{clip.rgba.shape[1]}",

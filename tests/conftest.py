@@ -32,7 +32,7 @@ class Silent(Reporter):
         return self._log.getvalue()
 
 
-def ball(cameras: Cameras, centre: np.ndarray, radius: float = 0.4) -> np.ndarray:
+def draw_ball(cameras: Cameras, centre: np.ndarray, radius: float = 0.4) -> np.ndarray:
     """RGBA (V, H, W, 4) of a ball, red above and blue below, by its projected disc."""
     middle = cameras.project(centre[None])[:, 0]
     edge = radius * cameras.intrinsics[0, 0, 0] / np.linalg.norm(cameras.positions - centre, axis=1)
@@ -42,6 +42,12 @@ def ball(cameras: Cameras, centre: np.ndarray, radius: float = 0.4) -> np.ndarra
     above = rows[None] < middle[:, 1, None, None]
     rgb = np.where(above[..., None], [220, 60, 40], [40, 80, 210])
     return np.concatenate([rgb * (alpha[..., None] > 0), alpha[..., None] * 255], axis=-1).round().astype(np.uint8)
+
+
+@pytest.fixture
+def ball():
+    """The function that draws a ball."""
+    return draw_ball
 
 
 @pytest.fixture
@@ -57,7 +63,7 @@ def scene() -> tuple[Frames, Anchors, Truth]:
 
     def drawn(azimuth, elevation):
         cameras = orbit(azimuth, elevation, 2.0, 49.1, SIZE, SIZE)
-        return np.stack([ball(cameras, centre) for centre in centres])
+        return np.stack([draw_ball(cameras, centre) for centre in centres])
 
     anchors = (np.array(ZERO123PP_V11_AZIMUTH_DEG), np.array(ZERO123PP_V11_ELEVATION_DEG))
     evaluation = np.array(EVALUATION_AZIMUTH_DEG)

@@ -28,7 +28,7 @@ class Device:
 
 
 def choose(settings: Run) -> Device:
-    """Resolve `device: auto` and fix the thread count; raises SettingsError when cuda was asked for in vain."""
+    """Resolve `device: auto` and fix the thread count; raises SettingsError when it cannot be had."""
     wanted = settings.device
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
@@ -37,4 +37,8 @@ def choose(settings: Run) -> Device:
             "device: 'cuda' was asked for, but torch sees no CUDA device here; type `device: cpu` or `device: auto`."
         )
     torch.set_num_threads(settings.threads)
-    return Device(torch.device(wanted), choose_backend(wanted), settings.threads)
+    try:
+        backend = choose_backend(wanted)
+    except ModuleNotFoundError as error:
+        raise SettingsError(str(error)) from None
+    return Device(torch.device(wanted), backend, settings.threads)

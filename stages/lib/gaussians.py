@@ -97,7 +97,7 @@ def draw(
     threads: int,
     means2d_offset: Tensor | None = None,
 ) -> Rendered:
-    """Activate and rasterize: exp of scales, sigmoid of opacities."""
+    """Activate and rasterize, without depth: exp of scales, sigmoid of opacities."""
     return render(
         gaussians["means"],
         gaussians["quats"],
@@ -109,6 +109,7 @@ def draw(
         backend=backend,
         threads=threads,
         means2d_offset=means2d_offset,
+        with_depth=False,
     )
 
 

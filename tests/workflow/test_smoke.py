@@ -34,7 +34,7 @@ def test_the_asset_can_be_opened(finished):
     assert video.read(folder / "orbit.mp4").shape == (6, 32, 32, 3)
     assert video.read(folder / "input.mp4").shape == (4, 32, 64, 3)
     assert (folder / "sheet.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
-    files = sorted(path.name for path in (folder / "ply").iterdir())
+    files = sorted(path.name for path in (folder / "ply").glob("*.ply"))
     assert files == [f"frame{index:04d}.ply" for index in range(4)]
     sequence = Sequence.load(finished.folder / SCENE / "stag4d/seed0/sequence.safetensors")
     assert len(Gaussians.load(folder / "ply/frame0002.ply").means) == sequence.present[2].sum()

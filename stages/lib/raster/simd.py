@@ -242,7 +242,7 @@ MANTISSA_BITS = 23
 
 @intrinsic
 def exp2_of_negative(typingctx, exponent):
-    """2**exponent for exponent <= 0, relative error 2e-7. Written out because libm has no SIMD version."""
+    """2**exponent for exponent <= 0, relative error 3e-7. Written out because libm has no SIMD version."""
 
     def codegen(context, builder, sig, args):
         smallest = _constant(EXP2_SMALLEST)

@@ -1,0 +1,140 @@
+"""renders, assets, gallery and curves draw what the sequence holds, and nothing half-written stays."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stages import assets, curves, gallery, renders
+from stages.contracts import ContractError, Gaussians, Sequence, Views
+from stages.lib import video
+from stages.settings import RendersRun, RendersSettings, Run
+
+RUN = RendersRun(renders=RendersSettings(size=48, orbit_frames=5, sheet_times=3))
+
+
+@pytest.fixture
+def sequence(scene) -> Sequence:
+    """One round red gaussian that moves as the ball does; a second, green one exists in frame 1 only."""
+    frames = len(scene[0].times)
+    means = np.zeros((frames, 2, 3), np.float32)
+    means[:, 0, 0] = np.linspace(-0.15, 0.15, frames)
+    means[:, 1, 1] = 0.3
+    present = np.zeros((frames, 2), bool)
+    present[:, 0] = True
+    present[1, 1] = True
+    red, green = (np.array(colour) / 0.28209479177387814 for colour in ([0.4, -0.4, -0.4], [-0.4, 0.4, -0.4]))
+    return Sequence(
+        means,
+        np.tile(np.array([1, 0, 0, 0], np.float32), (frames, 2, 1)),
+        np.full((frames, 2, 3), np.log(0.15), np.float32),
+        np.full((frames, 2), 5.0, np.float32),
+        np.stack([red, green])[:, None].astype(np.float32),
+        present,
+        scene[0].times,
+        {"device": "cpu"},
+    )
+
+
+@pytest.fixture
+def files(tmp_path, scene, sequence):
+    for name, item in zip(("frames", "anchors", "truth"), scene, strict=True):
+        item.save(tmp_path / f"{name}.npz")
+    sequence.save(tmp_path / "sequence.safetensors")
+    return tmp_path
+
+
+def centre_column(picture: np.ndarray) -> float:
+    weight = picture[..., 3].astype(float)
+    return float((weight * (np.arange(picture.shape[1]) + 0.5)).sum() / weight.sum())
+
+
+def test_views_are_input_anchors_truth_in_this_order(files, report):
+    inputs = [files / name for name in ("sequence.safetensors", "frames.npz", "anchors.npz", "truth.npz")]
+    renders.main(*inputs, files / "views.npz", RUN, report)
+    views = Views.load(files / "views.npz")
+    assert views.kind.tolist() == ["input"] + ["anchor"] * 6 + ["truth"] * 4
+    assert views.azimuth_deg[:, 0].tolist() == [0, 30, 90, 150, 210, 270, 330, -75, 15, 105, 195]
+    assert views.record == {"device": "cpu"}
+    # focal = 16 / tan(24.55 deg) = 35.03; at x = 0.15 and distance 2 the gaussian is 2.63 pixels right of the centre.
+    assert centre_column(views.rgba[0, 3]) == pytest.approx(16 + 2.63, abs=0.1)
+    assert centre_column(views.rgba[0, 0]) == pytest.approx(16 - 2.63, abs=0.1)
+    # From azimuth 90 the motion is along the line of sight.
+    assert centre_column(views.rgba[2, 0]) == pytest.approx(16, abs=0.1)
+
+
+def test_an_absent_gaussian_is_not_drawn(files, report):
+    inputs = [files / name for name in ("sequence.safetensors", "frames.npz", "anchors.npz", "truth.npz")]
+    renders.main(*inputs, files / "views.npz", RUN, report)
+    rgba = Views.load(files / "views.npz").rgba[0]
+    green = ((rgba[..., 1] > 150) & (rgba[..., 3] > 150)).sum(axis=(1, 2))
+    assert green[1] > 5
+    assert green[[0, 2, 3]].sum() == 0
+
+
+def test_another_clips_sequence_is_refused(scene, sequence, report):
+    frames, anchors, truth = scene
+    short = Sequence(*(getattr(sequence, name)[:2] for name in ("means", "quats", "log_scales", "opacity_logits")),
+                     sequence.sh, sequence.present[:2], sequence.times[:2])  # fmt: skip
+    with pytest.raises(ContractError, match="the sequence has 2 frames, the input 4"):
+        renders.draw(short, frames, anchors, truth, report)
+
+
+def test_assets(files, report):
+    out = {"orbit_path": "orbit.mp4", "source": "input.mp4", "sheet_path": "sheet.png", "ply": "ply"}
+    paths = {name: files / file for name, file in out.items()}
+    assets.main(files / "sequence.safetensors", files / "frames.npz", **paths, settings=RUN, report=report)
+    assert video.read(files / "orbit.mp4").shape == (5, 48, 48, 3)
+    beside = video.read(files / "input.mp4")
+    assert beside.shape == (4, 32, 64, 3)
+    assert np.asarray(Image.open(files / "sheet.png")).shape == (7 * 32, 3 * 32, 3)
+    assert [len(Gaussians.load(files / f"ply/frame000{i}.ply").means) for i in range(4)] == [1, 2, 1, 1]
+
+
+def test_an_interrupted_ply_sequence_leaves_no_folder(tmp_path, sequence, monkeypatch):
+    saved = Gaussians.save
+
+    def fail_at_the_third(self, path, record=None):
+        if path.name == "frame0002.ply":
+            raise OSError("disk full")
+        saved(self, path, record)
+
+    monkeypatch.setattr(Gaussians, "save", fail_at_the_third)
+    with pytest.raises(OSError, match="disk full"):
+        assets.write_ply(sequence, tmp_path / "ply")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_gallery(files, report):
+    again = [files / "frames.npz"] * 2, [files / "sequence.safetensors"] * 2
+    gallery.main(*again, files / "g.webp", files / "g.png", RUN, report)
+    moving = Image.open(files / "g.webp")
+    assert moving.n_frames == 4
+    assert moving.size == (64, 64)
+    assert Image.open(files / "g.png").size == (64, 192)
+
+
+def test_curves(tmp_path, report):
+    paths = []
+    for scene in ("cat", "dog"):
+        path = tmp_path / scene / "stag4d" / "seed0" / "dynamic_curve.csv"
+        path.parent.mkdir(parents=True)
+        rows = [f"{step},{1 / step:.6g},0.1,0.1,{100 + step}" for step in range(10, 200, 10)]
+        path.write_text("step,loss,rgb,mask,gaussians\n" + "\n".join(rows) + "\n")
+        paths.append(path)
+    curves.main(paths, tmp_path / "curves.png", Run(), report)
+    curves.main(paths, tmp_path / "again.png", Run(), report)
+    assert (tmp_path / "curves.png").read_bytes() == (tmp_path / "again.png").read_bytes()
+    assert min(Image.open(tmp_path / "curves.png").size) > 250
+    step, loss, gaussians = curves.read(paths[0])
+    assert (step[-1], loss[0], gaussians[0]) == (190, 0.1, 110)
+
+
+def test_a_fit_without_steps_has_an_empty_curve(tmp_path):
+    (tmp_path / "c.csv").write_text("step,loss,rgb,mask,gaussians\n")
+    assert all(len(column) == 0 for column in curves.read(tmp_path / "c.csv"))
+
+
+def test_smoothing_by_hand():
+    assert curves.smooth(np.array([1.0, 3.0, 5.0, 7.0, 9.0, 11.0])).tolist() == [1, 2, 3, 4, 5, 7]
