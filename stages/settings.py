@@ -163,7 +163,7 @@ class DynamicSettings(Section):
     method: Literal["static", "stag4d"] = Field(
         "stag4d", description="static = the canonical repeated over time, the floor"
     )
-    steps: int = Field(1500, ge=1, description="optimisation steps (STAG4D: 7300 after its static stage)")
+    steps: int = Field(1300, ge=1, description="optimisation steps (STAG4D: 7300 after its static stage)")
     anchor_views: int = Field(6, ge=0, le=6, description="anchor views drawn per step beside the input view")
     lr_field: float = Field(
         3e-2, gt=0, description="learning rate of the planes at the start (STAG4D, effective: 1.6e-2)"
