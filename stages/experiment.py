@@ -222,24 +222,27 @@ def _stems(folder: Path) -> list[str]:
 
 
 @functools.cache
+def _imports(file: Path) -> list[str]:
+    """The project's modules that a file names in import statements, wherever they stand."""
+    found = []
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names if alias.name.startswith("stages")]
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("stages"):
+            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return found
+
+
+@functools.cache
 def code(stage: str) -> list[str]:
     """The project files a stage imports, itself first, found by walking import statements."""
-    package = ROOT / "stages"
     found: dict[Path, None] = {}
     waiting = [f"stages.{stage}"]
     while waiting:
-        module = waiting.pop()
-        parts = module.split(".")[1:]
-        file = package.joinpath(*parts).with_suffix(".py") if parts else package / "__init__.py"
-        if not file.exists():
-            file = package.joinpath(*parts) / "__init__.py"
-        if not file.exists() or file in found:
-            continue
-        found[file] = None
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                waiting += [alias.name for alias in node.names if alias.name.startswith("stages")]
-            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("stages"):
-                waiting += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        place = ROOT.joinpath(*waiting.pop().split("."))
+        file = next((file for file in (place.with_suffix(".py"), place / "__init__.py") if file.exists()), None)
+        if file is not None and file not in found:
+            found[file] = None
+            waiting += _imports(file)
     # Relative to where Snakemake runs: a copied folder must name the same inputs as the original.
     return [os.path.relpath(file) for file in found]

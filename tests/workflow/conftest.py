@@ -22,7 +22,7 @@ class Project:
         self.folder = folder
 
     def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "snakemake", "--configfile", "smoke.yaml", *arguments]
+        return [sys.executable, "-m", "snakemake", *arguments, "--configfile", "smoke.yaml"]
 
     def run(self, *arguments: str, ok: bool = True) -> str:
         """Run snakemake here; its output, after checking the exit code."""
@@ -33,7 +33,7 @@ class Project:
 
     def planned(self, *arguments: str) -> dict[str, int]:
         """The jobs a dry run would start, by rule."""
-        output = self.run("-n", "--quiet", "reason", *arguments)
+        output = self.run(*arguments, "-n", "--quiet", "reason")
         if "Nothing to be done" in output:
             return {}
         table = output.split("Job stats:")[1].split("\n\n")[0]
