@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -16,13 +15,15 @@ PARTS = ("Snakefile", "environment.yml", "rules", "stages", "config", "workflow"
 
 
 class Project:
-    """A project folder and its snakemake."""
+    """A folder in which snakemake runs, with the workflow in `home`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, home: Path | None = None) -> None:
         self.folder = folder
+        self.home = home or folder
 
     def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "snakemake", *arguments, "--configfile", "smoke.yaml"]
+        where = ["--snakefile", str(self.home / "Snakefile"), "--directory", str(self.folder)]
+        return [sys.executable, "-m", "snakemake", *where, *arguments, "--configfile", "smoke.yaml"]
 
     def run(self, *arguments: str, ok: bool = True) -> str:
         """Run snakemake here; its output, after checking the exit code."""
@@ -53,16 +54,16 @@ def copy_project(folder: Path) -> Project:
     return Project(folder)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def compiled_kernels(tmp_path_factory):
-    """One cache of compiled kernels for all copies, so that each test does not compile again."""
-    os.environ["NUMBA_CACHE_DIR"] = str(tmp_path_factory.getbasetemp().parent / "kernels")
-
-
 @pytest.fixture(scope="session")
-def make_project(tmp_path_factory):
-    """A function from a name to a fresh copy without results."""
-    return lambda name: copy_project(tmp_path_factory.mktemp(name) / "project")
+def make_workplace(tmp_path_factory):
+    """A function from a name to an empty folder that runs this repository's own, already compiled, workflow."""
+
+    def make(name: str) -> Project:
+        folder = tmp_path_factory.mktemp(name)
+        shutil.copy(SMOKE, folder / "smoke.yaml")
+        return Project(folder, ROOT)
+
+    return make
 
 
 @pytest.fixture
@@ -72,9 +73,9 @@ def project(tmp_path) -> Project:
 
 
 @pytest.fixture(scope="session")
-def finished(make_project) -> Project:
+def finished(tmp_path_factory) -> Project:
     """A copy in which the smoke run has been done; copy it before changing it."""
-    project = make_project("finished")
+    project = copy_project(tmp_path_factory.mktemp("finished") / "project")
     project.log = project.run("--cores", "2", "results/table1.csv", "asset")
     return project
 

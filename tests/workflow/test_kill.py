@@ -47,15 +47,16 @@ def wait_for(condition, seconds: float, what: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def unkilled(make_project) -> bytes:
-    project = make_project("unkilled")
+def unkilled(make_workplace) -> bytes:
+    project = make_workplace("unkilled")
     lengthen(project)
     project.run("--cores", "1", MODEL)
     return (project.folder / MODEL).read_bytes()
 
 
 @pytest.mark.parametrize("victim", ["fit", "snakemake", "both"])
-def test_kill_and_resume(project, unkilled, victim):
+def test_kill_and_resume(make_workplace, unkilled, victim):
+    project = make_workplace(victim)
     lengthen(project)
     command = project.command("--cores", "1", MODEL)
     running = subprocess.Popen(command, cwd=project.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
