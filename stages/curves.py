@@ -25,9 +25,8 @@ SMOOTH_ROWS = 5
 
 def read(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Step, loss and gaussians (M,) of one curve; empty for a fit without steps."""
-    rows = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2)
-    if rows.size == 0:
-        rows = np.zeros((0, 5))
+    lines = Path(path).read_text(encoding="utf-8").splitlines()[1:]
+    rows = np.loadtxt(lines, delimiter=",", ndmin=2) if lines else np.zeros((0, 5))
     return rows[:, 0], rows[:, 1], rows[:, 4]
 
 
