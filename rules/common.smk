@@ -7,7 +7,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(workflow.basedir))
 from stages.experiment import Experiment, code as stage_code
-from stages.settings import SettingsError
+from stages.lib.comparisons import DEFINITIONS as COMPARISONS, AblationsRun, ClaimsRun, compare
+from stages.settings import SettingsError, canonical_json
 
 try:
     EXPERIMENT = Experiment(config, Path(workflow.basedir))
@@ -116,6 +117,12 @@ def canonical_of(suite, scene, variant, seed):
     return f"results/{suite}/{scene}/{owner}/seed{seed}/canonical.ply"
 
 
+def match_of(suite, scene, variant, seed):
+    """The fit whose number of gaussians a variant copies, if any."""
+    other = EXPERIMENT.matched(variant)
+    return [f"results/{suite}/{scene}/{other}/seed{seed}/dynamic.safetensors"] if other else []
+
+
 def asset_variants():
     """Variants worth looking at: all but the static floor, unless it stands alone."""
     moving = [name for name in EXPERIMENT.variants if EXPERIMENT.settings(name).dynamic.method != "static"]
@@ -161,3 +168,49 @@ def curves_of(suite):
     moving = asset_variants()
     dynamics = [f"{folder}/dynamic_curve.csv" for folder in fits_of(suite) if folder.split("/")[3] in moving]
     return [*dict.fromkeys(canonicals), *dynamics]
+
+
+def comparison(name):
+    """A comparison of stages/lib/comparisons.py with this configuration's scenes and seeds."""
+    ablations = EXPERIMENT.config.ablations
+    return compare(name, EXPERIMENT.suite, scenes_of, ablations, EXPERIMENT.variant, EXPERIMENT.settings)
+
+
+def compared_metrics(*names):
+    """An input function with the metrics of every fit of comparisons, each once."""
+
+    def files():
+        folders = (folder for name in names for folder in comparison(name).folders())
+        return [f"{folder}/metrics.csv" for folder in dict.fromkeys(folders)]
+
+    return asked(files)
+
+
+def compared_files(*names):
+    """An input function with what a comparison reads beside the metrics."""
+
+    def files():
+        return list(dict.fromkeys(file for name in names for file in comparison(name).files()))
+
+    return asked(files)
+
+
+def comparison_json(name):
+    """A params function with the settings of one comparison's table."""
+    device, threads = EXPERIMENT.config.device, EXPERIMENT.config.threads
+
+    def text():
+        return canonical_json(AblationsRun(device=device, threads=threads, comparison=comparison(name)))
+
+    return asked(text)
+
+
+def claims_json():
+    """A params function with the settings of the claims."""
+    device, threads = EXPERIMENT.config.device, EXPERIMENT.config.threads
+
+    def text():
+        comparisons = [comparison(name) for name in COMPARISONS]
+        return canonical_json(ClaimsRun(device=device, threads=threads, comparisons=comparisons))
+
+    return asked(text)

@@ -3,10 +3,13 @@ rule dynamic:
         canonical=asked(canonical_of, "suite", "scene", "variant", "seed"),
         frames="results/{suite}/{scene}/frames.npz",
         anchors=asked(anchors_of, "suite", "scene", "variant", "seed"),
+        match=asked(match_of, "suite", "scene", "variant", "seed"),
         code=code("dynamic"),
     output:
         model="results/{suite}/{scene}/{variant}/seed{seed}/dynamic.safetensors",
         curve="results/{suite}/{scene}/{variant}/seed{seed}/dynamic_curve.csv",
+        counts="results/{suite}/{scene}/{variant}/seed{seed}/gaussians.csv",
+        gradients="results/{suite}/{scene}/{variant}/seed{seed}/gradients.csv",
     log:
         "results/{suite}/{scene}/{variant}/seed{seed}/logs/dynamic.log",
     benchmark:
@@ -25,5 +28,6 @@ rule dynamic:
         label="{scene} {variant} seed {seed}",
     shell:
         "python -m stages.dynamic --canonical {input.canonical} --frames {input.frames} --anchors {input.anchors}"
-        " --out {output.model} --curve {output.curve} --checkpoints {params.checkpoints}"
+        " --match {input.match} --out {output.model} --curve {output.curve} --counts {output.counts}"
+        " --gradients {output.gradients} --checkpoints {params.checkpoints}"
         " --settings {params.settings:q} --label {params.label:q} --log {log}"

@@ -4,9 +4,12 @@ stage      reads                                writes
 frames     video, folder, dataset, procedural   frames.npz, truth.npz
 anchors    frames, the scene's source           anchors.npz
 canonical  frames, anchors                      canonical.ply
-dynamic    canonical, frames, anchors           dynamic.safetensors
+dynamic    canonical, frames, anchors           dynamic.safetensors, gaussians.csv, gradients.csv
 bake       dynamic                              sequence.safetensors
+speed      dynamic, frames                      speed.csv
 renders    sequence, frames, anchors, truth     views.npz, orbit.mp4, input.mp4, sheet.png, ply/
 metrics    views, sequence, frames, truth       metrics.csv
-tables     metrics of all scenes                results/table*.csv, .md
+tables     metrics of all scenes                results/table1.csv, .md
+ablations  metrics and counts of many fits      results/table2 to 5.csv, comparison.csv, .md, .png
+claims     the same                             results/claims.csv, .md
 """

@@ -23,7 +23,8 @@ def plan(settings: CanonicalSettings, key: int, interval_s: float) -> fit.Plan:
     """The loop's plan: the key frame only, every anchor in every step."""
     return fit.Plan(
         steps=settings.steps,
-        frames=(key,),
+        frames=range(key, key + 1),
+        sub_clip=1,
         anchor_views=settings.anchor_views,
         photometric=settings.photometric,
         densify=settings.densify,

@@ -94,12 +94,15 @@ def _parser(stage: str, main: Callable) -> tuple[argparse.ArgumentParser, type[R
     parser.add_argument("--log", type=Path, default=None, help="log file; absent = the terminal")
     parser.add_argument("--label", default="", help="short text shown beside the progress bar")
     paths = []
-    for name in inspect.signature(main).parameters:
+    for name, parameter in inspect.signature(main).parameters.items():
         if name in ("settings", "report"):
             continue
         many = typing.get_origin(hints[name]) is list
+        needed = parameter.default is inspect.Parameter.empty
+        nargs = ("+" if needed else "*") if many else None
+        default = None if needed else parameter.default
         parser.add_argument(
-            f"--{name.replace('_', '-')}", dest=name, type=Path, required=True, nargs="+" if many else None
+            f"--{name.replace('_', '-')}", dest=name, type=Path, required=needed, nargs=nargs, default=default
         )
         paths.append(name)
     return parser, hints["settings"], paths

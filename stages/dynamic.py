@@ -5,9 +5,13 @@ stag4d  STAG4D (Zeng et al. 2024) as its paper means it: a HexPlane deformation 
         gaussians, one random frame a step, adaptive densification. Its code's slips are not repeated
         (half of the time axis unused, heads that jump at the start, anisotropy on raw logs, learning
         rates that end at a quarter of the run).
+4dstr   4DSTR (Liu et al. 2026) as its paper means it: stag4d with a temporal encoder that rectifies scales and
+        rotations from past frames (`temporal`), densification frame by frame (`densify.scope`), and the mean
+        loss of a sub-clip a step (`sub_clip`).
 
 Reads canonical.ply, frames.npz, anchors.npz; writes dynamic.safetensors: its own final gaussians, the
-deformation field, presence (T, N), times (T,), and the settings that rebuild the model.
+model of motion, presence (F, N), times (F,), and the settings that rebuild the model; the loss curve; and
+gaussians.csv and gradients.csv, the count a frame and the distribution of gradients over the rounds.
 """
 
 from __future__ import annotations
@@ -19,20 +23,22 @@ import torch
 
 from stages import cli
 from stages.cli import Reporter, StageError, record
-from stages.contracts import Anchors, Frames, Gaussians, save_tensors
+from stages.contracts import Anchors, Frames, Gaussians, load_tensors, save_tensors
 from stages.lib import checkpoint, fit
-from stages.lib.deformation import Deformation
 from stages.lib.device import Device, choose
 from stages.lib.gaussians import NAMES, from_tensors, to_tensors
+from stages.lib.motion import Motion
 from stages.settings import NO_INFLUENCE, DynamicRun, canonical_json
 
 
 def plan(settings: DynamicRun, n_frames: int) -> fit.Plan:
-    """The loop's plan: any frame, the input view and some anchors a step."""
+    """The loop's plan: any sub-clip, the input view and some anchors a frame, as many steps as the images allow."""
     dynamic = settings.dynamic
+    sub_clip = min(dynamic.sub_clip, n_frames)
     return fit.Plan(
-        steps=dynamic.steps,
-        frames=tuple(range(n_frames)),
+        steps=max(1, dynamic.images // (sub_clip * (1 + dynamic.anchor_views))),
+        frames=range(n_frames),
+        sub_clip=sub_clip,
         anchor_views=dynamic.anchor_views,
         photometric=dynamic.photometric,
         densify=dynamic.densify,
@@ -44,12 +50,20 @@ def plan(settings: DynamicRun, n_frames: int) -> fit.Plan:
 
 
 def initial_state(canonical: Gaussians, n_frames: int, settings: DynamicRun, device: Device) -> fit.State:
-    """The canonical gaussians under a deformation that is still the identity."""
+    """The canonical gaussians under a motion that is still the identity."""
     generator = torch.Generator().manual_seed(settings.seed)
-    deformation = Deformation(settings.dynamic.field, n_frames, generator).to(device.device)
+    motion = Motion(settings.dynamic, n_frames, generator).to(device.device)
     params = to_tensors(canonical, device.device)
-    deformation.check_bounds(params["means"])
-    return fit.start(params, deformation, plan(settings, n_frames), settings.seed)
+    motion.field.check_bounds(params["means"])
+    return fit.start(params, motion, plan(settings, n_frames), settings.seed)
+
+
+def matched(settings: DynamicRun, other: Path) -> DynamicRun:
+    """Settings whose cap is the mean number of gaussians a frame in another fit's model (densify mode match)."""
+    arrays, _ = load_tensors(other)
+    count = round(float(arrays["present"].sum(1).mean()))
+    densify = settings.dynamic.densify.model_copy(update={"max_gaussians": count})
+    return settings.model_copy(update={"dynamic": settings.dynamic.model_copy(update={"densify": densify})})
 
 
 def main(
@@ -58,35 +72,52 @@ def main(
     anchors: Path,
     out: Path,
     curve: Path,
+    counts: Path,
+    gradients: Path,
     checkpoints: Path,
     settings: DynamicRun,
     report: Reporter,
+    match: list[Path] = (),
 ) -> None:
     """Fit the motion of the canonical gaussians."""
     device = choose(settings)
     report.say(f"device {device.device}, backend {device.backend}, threads {device.threads}, seed {settings.seed}")
+    if match:
+        settings = matched(settings, match[0])
+        report.say(f"grows to {settings.dynamic.densify.max_gaussians} gaussians a frame, as in {match[0]}")
     the_frames, gaussians = Frames.load(frames), Gaussians.load(canonical)
     n_frames = len(the_frames.times)
     if n_frames < 2:
         raise StageError(f"{frames} holds one frame; expected at least 2. Use a longer frames.first to frames.last.")
     arrays: dict[str, np.ndarray] = {}
+    present = np.ones((n_frames, len(gaussians.means)), bool)
+    about = record(settings, "dynamic", **device.describe(), supervision="photometric")
     if settings.dynamic.method == "static":
-        Path(curve).write_text(",".join(fit.CURVE_COLUMNS) + "\n", encoding="utf-8")
+        for path, columns in ((curve, fit.CURVE_COLUMNS), (counts, fit.COUNT_COLUMNS), (gradients, fit.COUNT_COLUMNS)):
+            Path(path).write_text(",".join(columns) + "\n", encoding="utf-8")
     else:
         goal = fit.targets(the_frames, Anchors.load(anchors), device.device)
-        identity = checkpoint.digest(canonical_json(settings, NO_INFLUENCE), [canonical, frames, anchors])
+        inputs = [canonical, frames, anchors, *match]
+        identity = checkpoint.digest(canonical_json(settings, NO_INFLUENCE), inputs)
+        the_plan = plan(settings, n_frames)
+        report.say(
+            f"{the_plan.steps} steps on {the_plan.sub_clip} of {n_frames} frames and {1 + the_plan.anchor_views} views"
+        )
         with checkpoint.locked(checkpoints, report):
             state = initial_state(gaussians, n_frames, settings, device)
-            state = fit.fit(state, goal, plan(settings, n_frames), device, checkpoints / "dynamic.pt", identity, report)
+            state = fit.fit(state, goal, the_plan, device, checkpoints / "dynamic.pt", identity, report)
             fit.write_curve(curve, state)
-        gaussians = from_tensors(state.params)
-        state.deformation.check_bounds(state.params["means"])
-        arrays = {f"field.{name}": value.cpu().numpy() for name, value in state.deformation.state_dict().items()}
+            fit.write_counts(counts, state)
+            fit.write_gradients(gradients, state)
+        gaussians, present = from_tensors(state.params), state.present.cpu().numpy()
+        state.motion.field.check_bounds(state.params["means"])
+        arrays = {f"motion.{name}": value.cpu().numpy() for name, value in state.motion.state_dict().items()}
+        if state.spread is not None:
+            arrays |= {f"spread.{name}": value.cpu().numpy() for name, value in vars(state.spread).items()}
     arrays |= {f"gaussians.{name}": getattr(gaussians, name) for name in NAMES}
-    arrays |= {"present": np.ones((n_frames, len(gaussians.means)), bool), "times": the_frames.times}
-    about = record(settings, "dynamic", **device.describe(), supervision="photometric")
+    arrays |= {"present": present, "times": the_frames.times}
     save_tensors(out, arrays, about)
-    report.say(f"wrote {out}: {len(gaussians.means)} gaussians, {n_frames} frames")
+    report.say(f"wrote {out}: {len(gaussians.means)} gaussians, {present.sum(1).mean():.0f} a frame, {n_frames} frames")
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ class Experiment:
         self.variants = list(dict.fromkeys(self.config.variants))
         self.seeds = list(dict.fromkeys(self.config.seeds))
         for variant in self.variants:
-            self.settings(variant)
+            self.matched(variant)
 
     def check_sources(self) -> None:
         """Raise SettingsError if files of a chosen scene are missing."""
@@ -142,6 +142,20 @@ class Experiment:
         merged = overlay(self.config.model_dump(mode="json"), self.variant(variant).settings)
         return parse(Config, merged, f"config/variants/{variant}.yaml over the configuration")
 
+    def matched(self, variant: str) -> str | None:
+        """The variant whose number of gaussians this one copies (densify mode match); None for the others."""
+        densify = self.settings(variant).dynamic.densify
+        if densify.mode != "match":
+            return None
+        if densify.match is None:
+            raise SettingsError(
+                f"variant {variant!r} has `mode: match` and nothing to match; expected the name of a variant. "
+                "Type `dynamic: {densify: {mode: match, match: 4dstr}}`."
+            )
+        if self.matched(densify.match) is not None or densify.match == variant:
+            raise SettingsError(f"variant {variant!r} matches {densify.match!r}, which matches another one itself.")
+        return densify.match
+
     def anchors_source(self, suite: str, scene: str, variant: str) -> str:
         """The anchor source of a variant on a scene, with `auto` resolved."""
         wanted = self.settings(variant).anchors.source
@@ -212,6 +226,10 @@ class Experiment:
         tree, named = self.settings(variant), self.variant(variant)
         names = {"suite": suite, "scene": scene, "variant": variant, "title": named.title, "method": named.method}
         return canonical_json(MetricsRun(**self._run(tree, seed), **names, metrics=tree.metrics))
+
+    def speed_json(self, variant: str) -> str:
+        tree = self.settings(variant)
+        return canonical_json(Run(device=tree.device, threads=tree.threads))
 
     def run_json(self) -> str:
         return canonical_json(Run(device=self.config.device, threads=self.config.threads))

@@ -39,6 +39,7 @@ TIME_TOLERANCE = 1e-6
 NO_TRUTH = "no ground-truth views"
 NO_ANCHORS = "no anchor views"
 ONE_FRAME = "one frame; needs at least 2"
+NO_CHANGE = f"no pixel changes by more than {quality.SUDDEN_CHANGE} between two frames"
 NO_TRIPLE = "no gaussian is present in 3 frames in a row"
 
 
@@ -182,6 +183,18 @@ def clip_rows(pair: Pair, settings: MetricsSettings) -> Iterator[Row]:
         yield Row(pair.view, float(pair.azimuth_deg[0]), None, metric, value, ONE_FRAME if scores is None else "")
 
 
+def sudden_row(pair: Pair) -> Row:
+    """The score of one camera over the pixels that change suddenly in the ground truth, all frames pooled."""
+
+    def pictures(images: np.ndarray) -> Iterator[np.ndarray]:
+        return (quality.on_white(image)[0] for image in images)
+
+    region = quality.sudden_region(pictures(pair.truth))
+    value = quality.psnr_sudden(pictures(pair.prediction), pictures(pair.truth), region)
+    reason = "" if value is not None else NO_CHANGE if len(pair.frame) > 1 else ONE_FRAME
+    return Row(pair.view, float(pair.azimuth_deg[0]), None, quality.SUDDEN_METRIC, value, reason)
+
+
 def jitter_rows(sequence: Sequence, radius: float) -> Iterator[Row]:
     """Unsteadiness of the gaussians themselves; `radius` is the cameras' distance in world units."""
     scores = quality.jitter(
@@ -198,11 +211,12 @@ def score(pairs: list[Pair], sequence: Sequence, radius: float, settings: Metric
         yield from frame_rows(pair, settings)
         if pair.view == "evaluation":
             yield from clip_rows(pair, settings)
+            yield sudden_row(pair)
     seen = {pair.view for pair in pairs}
     if "anchor" not in seen:
         yield from (Row("anchor", None, None, metric, None, NO_ANCHORS) for metric in quality.FRAME_METRICS)
     if "evaluation" not in seen:
-        metrics = quality.FRAME_METRICS + quality.CLIP_METRICS
+        metrics = (*quality.FRAME_METRICS, *quality.CLIP_METRICS, quality.SUDDEN_METRIC)
         yield from (Row("evaluation", None, None, metric, None, NO_TRUTH) for metric in metrics)
     yield from jitter_rows(sequence, radius)
 

@@ -80,15 +80,27 @@ class AnchorsSettings(Section):
 class DensifySettings(Section):
     """Adaptive growth and pruning of gaussians (STAG4D: top 2.5 % every 100 steps)."""
 
-    mode: Literal["top_fraction", "fixed_threshold", "off"] = Field(
-        "top_fraction",
-        description="top_fraction = STAG4D's adaptive threshold; fixed_threshold = 3DGS's, its comparison",
+    scope: Literal["clip", "frame"] = Field(
+        "clip",
+        description="clip = gradients averaged over all frames, equal gaussians in every frame (STAG4D); frame = each "
+        "frame densified and pruned by itself (4DSTR's spatial rectification)",
     )
-    fraction: float = Field(0.025, gt=0, lt=1, description="top_fraction: share of gaussians densified a round")
+    mode: Literal["top_fraction", "fixed_threshold", "match", "off"] = Field(
+        "top_fraction",
+        description="top_fraction = STAG4D's adaptive threshold; fixed_threshold = 3DGS's, its comparison; match = as "
+        "many as needed to end at the gaussians a frame of variant `match`",
+    )
+    match: str | None = Field(None, description="mode match: the variant whose count is copied, scene and seed alike")
+    neighbourhood: int = Field(
+        1, ge=0, description="scope frame: a new gaussian is present in so many frames before and after its own"
+    )
+    fraction: float = Field(
+        0.025, gt=0, lt=1, description="top_fraction: share of gaussians densified a round (scope frame: of each frame)"
+    )
     threshold: float = Field(2e-4, gt=0, description="fixed_threshold: on the mean 2D-mean gradient norm, NDC units")
     start: float = Field(0.15, ge=0, le=1, description="first round, as a fraction of the run (STAG4D: 1200 of 8000)")
     stop: float = Field(0.75, ge=0, le=1, description="last round, as a fraction of the run (STAG4D: 6000 of 8000)")
-    interval: int = Field(100, ge=1, description="steps between rounds")
+    rounds: int = Field(8, ge=1, description="rounds, evenly from start to stop (STAG4D: every 100 steps, 49)")
     clone_max_scale: float = Field(0.1, gt=0, description="clone below this largest scale, split above, world units")
     prune_opacity: float = Field(0.01, ge=0, lt=1, description="prune below this opacity")
     prune_max_scale: float = Field(0.1, gt=0, description="prune above this largest scale, world units")
@@ -130,7 +142,7 @@ class CanonicalSettings(Section):
     lr_opacity_logits: float = Field(0.05, gt=0, description="learning rate of opacity logits (STAG4D: 0.02)")
     lr_sh: float = Field(0.02, gt=0, description="learning rate of colour, all degrees (STAG4D: 5e-3)")
     photometric: PhotometricSettings = PhotometricSettings()
-    densify: DensifySettings = DensifySettings(start=0.2, stop=0.8, interval=50)
+    densify: DensifySettings = DensifySettings(start=0.2, stop=0.8, rounds=7)
 
 
 class FieldSettings(Section):
@@ -140,7 +152,7 @@ class FieldSettings(Section):
     levels: int = Field(2, ge=1, le=6, description="spatial resolutions, each twice the last")
     channels: int = Field(16, ge=1, description="features a plane")
     time_resolution: int | None = Field(None, ge=2, description="cells on the time axis; null = half the frames")
-    width: int = Field(64, ge=1, description="hidden width of the heads")
+    width: int = Field(32, ge=1, description="hidden width of the heads (STAG4D: 64)")
     bounds: float = Field(1.0, gt=0, description="half side of the cube; it must contain the means, world units")
     opacity: bool = Field(False, description="whether opacity changes over time (STAG4D: off)")
 
@@ -157,13 +169,41 @@ class RegulariserSettings(Section):
     anisotropy_ratio: float = Field(7.5, gt=1, description="ratio that is free of penalty (STAG4D: 7.5)")
 
 
+class TemporalSettings(Section):
+    """4DSTR's temporal rectification of scales and rotations."""
+
+    encoder: Literal["off", "mamba", "gru", "attention"] = Field("off", description="what correlates the tokens")
+    buffer: Literal["features", "attributes"] = Field(
+        "features",
+        description="what a past frame leaves in the buffer: features = its encoder output (4DSTR eq. 5); "
+        "attributes = its gaussians as the deformation field gave them",
+    )
+    length: int = Field(10, ge=1, description="T: tokens the encoder sees, the current frame's included (4DSTR: 10)")
+    width: int = Field(32, ge=4, description="channels of a token (4DSTR: 32)")
+    layers: int = Field(1, ge=1, description="encoder blocks; a mamba block of width 32 has 9,920 parameters")
+    controls: int | None = Field(
+        256,
+        ge=1,
+        description="control gaussians whose features spread to the others; null = every gaussian has its own buffer",
+    )
+    neighbours: int = Field(4, ge=1, description="control gaussians from which a gaussian's feature is blended")
+    lr: float = Field(1.6e-3, gt=0, description="learning rate of encoder and heads at the start")
+
+
 class DynamicSettings(Section):
     """Fit over time."""
 
-    method: Literal["static", "stag4d"] = Field(
-        "stag4d", description="static = the canonical repeated over time, the floor"
+    method: Literal["static", "fitted"] = Field(
+        "fitted", description="static = the canonical repeated over time, the floor"
     )
-    steps: int = Field(1300, ge=1, description="optimisation steps (STAG4D: 7300 after its static stage)")
+    images: int = Field(
+        6300,
+        ge=1,
+        description="images rendered during the fit, equally many for all methods; steps = images / (sub_clip x views)",
+    )
+    sub_clip: int = Field(
+        1, ge=1, description="consecutive frames a step, their losses averaged (4DSTR's collective average loss)"
+    )
     anchor_views: int = Field(6, ge=0, le=6, description="anchor views drawn per step beside the input view")
     lr_field: float = Field(
         3e-2, gt=0, description="learning rate of the planes at the start (STAG4D, effective: 1.6e-2)"
@@ -177,6 +217,7 @@ class DynamicSettings(Section):
     photometric: PhotometricSettings = PhotometricSettings()
     regulariser: RegulariserSettings = RegulariserSettings()
     densify: DensifySettings = DensifySettings()
+    temporal: TemporalSettings = TemporalSettings()
 
 
 class RendersSettings(Section):
@@ -195,6 +236,15 @@ class MetricsSettings(Section):
 
     mask_threshold: float = Field(0.5, gt=0, lt=1, description="alpha above which a pixel belongs to the object")
     skip_ends: int = Field(2, ge=0, description="tOF: frames left out at both ends (TecoGAN: 2)")
+
+
+class AblationsSettings(Section):
+    """Scenes and seeds of the comparison, of tables 2 to 5 and of the claims."""
+
+    scenes: list[str] | Literal["all"] = Field(
+        ["mouth", "propeller", "walk"], description="scenes of tables 2 to 5; all = every scene of the suite"
+    )
+    seeds: list[int] = Field([0, 1, 2], min_length=1, description="one fit per seed, for the comparison as well")
 
 
 class Config(Section):
@@ -220,6 +270,7 @@ class Config(Section):
     dynamic: DynamicSettings = DynamicSettings()
     renders: RendersSettings = RendersSettings()
     metrics: MetricsSettings = MetricsSettings()
+    ablations: AblationsSettings = AblationsSettings()
 
 
 class SuiteSettings(Section):

@@ -92,3 +92,48 @@ def test_code_follows_imports_and_only_them():
     assert not {"metrics.py", "video.py", "frames.py"} & names
     assert "metrics.py" in {Path(file).name for file in code("metrics")}
     assert all(not Path(file).is_absolute() for file in code("dynamic"))
+
+
+def test_variants_of_4dstr_differ_from_it_in_one_thing():
+    found = experiment()
+    base = found.settings("4dstr").model_dump()["dynamic"]
+    assert base["sub_clip"] > 1
+    assert (base["temporal"]["encoder"], base["temporal"]["length"], base["densify"]["scope"]) == ("mamba", 10, "frame")
+    changes = {
+        "no_temporal": {"temporal.encoder": "off"},
+        "no_spatial": {"densify.scope": "clip"},
+        "neither": {"temporal.encoder": "off", "densify.scope": "clip"},
+        "gru": {"temporal.encoder": "gru"},
+        "attention": {"temporal.encoder": "attention"},
+        "mamba_attributes": {"temporal.buffer": "attributes"},
+        "gru_attributes": {"temporal.encoder": "gru", "temporal.buffer": "attributes"},
+        "attention_attributes": {"temporal.encoder": "attention", "temporal.buffer": "attributes"},
+        "T2": {"temporal.length": 2},
+        "T5": {"temporal.length": 5},
+        "T15": {"temporal.length": 15},
+    }
+    for variant, changed in changes.items():
+        expected = found.settings("4dstr").model_dump()["dynamic"]
+        for key, value in changed.items():
+            section, name = key.split(".")
+            expected[section][name] = value
+        assert found.settings(variant).model_dump()["dynamic"] == expected, variant
+
+
+def test_methods_share_images_cap_and_canonical():
+    found = experiment()
+    methods = [found.settings(variant) for variant in ("stag4d", "4dstr", "no_temporal", "no_spatial", "neither")]
+    assert len({tree.dynamic.images for tree in methods}) == 1
+    assert len({tree.dynamic.densify.max_gaussians for tree in methods}) == 1
+    assert len({tree.canonical.model_dump_json() for tree in methods}) == 1
+
+
+def test_a_matched_variant_names_the_one_it_follows(tmp_path):
+    assert experiment().matched("stag4d_count") == "4dstr"
+    assert experiment().matched("4dstr") is None
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    text = "title: t\nmethod: stag4d\nsettings: {dynamic: {densify: {mode: match%s}}}\n"
+    for rest, expected in (("", "nothing to match"), (", match: stag4d_count", "matches another one itself")):
+        (tmp_path / "config" / "variants" / "odd.yaml").write_text(text % rest)
+        with pytest.raises(SettingsError, match=expected):
+            Experiment({**DEFAULTS, "variants": ["odd"]}, tmp_path)

@@ -34,8 +34,8 @@ def test_every_description_says_something():
 
 
 def test_unknown_key_names_the_nearest():
-    with pytest.raises(SettingsError, match=r"unknown key 'dynamic.step'; did you mean 'steps'\?"):
-        parse(Config, {"dynamic": {"step": 3}}, "mine.yaml")
+    with pytest.raises(SettingsError, match=r"unknown key 'canonical.step'; did you mean 'steps'\?"):
+        parse(Config, {"canonical": {"step": 3}}, "mine.yaml")
 
 
 def test_unknown_top_level_key():

@@ -3,6 +3,8 @@
 Residuals are added before activation: means + dx, log_scales + ds, quats + dr (4DGaussians, STAG4D). The last
 layer of every head starts at zero, so an untrained field is the identity (DreamGaussian4D; STAG4D jumps here).
 Times are in [0, 1] and span the whole time axis (STAG4D uses half of it, by a slip).
+
+Letters: M times, N gaussians.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.lib.hexplane import features
+from stages.lib.perceptron import perceptron
 from stages.settings import FieldSettings, SettingsError
 
 # Spatial planes start around 1 and time planes at 1, their neutral value. With the [0.1, 0.5] of 4DGaussians the
@@ -19,7 +22,7 @@ SPACE_INIT = (0.5, 1.5)
 
 
 class Deformation(nn.Module):
-    """Residuals of N gaussians at one time. `forward(means (N,3), time)` gives a dict of residual tensors."""
+    """Residuals of N gaussians at M times. `forward(means (N,3), times)` gives a dict of residuals (M,N,...)."""
 
     def __init__(self, settings: FieldSettings, n_frames: int, generator: torch.Generator) -> None:
         super().__init__()
@@ -34,14 +37,15 @@ class Deformation(nn.Module):
             self.space.append(nn.Parameter(init))
             self.time.append(nn.Parameter(torch.ones(3, time_cells, cells, settings.channels)))
         width = settings.width
-        self.trunk = _linear(settings.levels * settings.channels, width, generator)
+        self.trunk = linear(settings.levels * settings.channels, width, generator)
         sizes = {"means": 3, "log_scales": 3, "quats": 4} | ({"opacity_logits": 1} if settings.opacity else {})
+        # The hidden layers of all heads as one matrix: three products of this size cost more than one.
+        self.hidden = linear(width, len(sizes) * width, generator)
         self.heads = nn.ModuleDict()
         for name, size in sizes.items():
-            last = nn.Linear(width, size)
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
-            self.heads[name] = nn.Sequential(nn.ReLU(), _linear(width, width, generator), nn.ReLU(), last)
+            self.heads[name] = nn.Linear(width, size)
+            nn.init.zeros_(self.heads[name].weight)
+            nn.init.zeros_(self.heads[name].bias)
 
     def check_bounds(self, means: Tensor) -> None:
         """Raise SettingsError if a mean lies outside the cube, where features are constant."""
@@ -52,11 +56,16 @@ class Deformation(nn.Module):
                 f"Type `dynamic: {{field: {{bounds: {reach * 1.1:.2f}}}}}` or recentre the input."
             )
 
-    def forward(self, means: Tensor, time: float) -> dict[str, Tensor]:
-        hidden = self.trunk(features(means / self.bounds, time, list(self.space), list(self.time)))
-        residuals = {name: head(hidden) for name, head in self.heads.items()}
+    def forward(self, means: Tensor, times: list[float]) -> dict[str, Tensor]:
+        found = features(means / self.bounds, times, list(self.space), list(self.time)).flatten(0, 1)
+        last = torch.block_diag(*(head.weight for head in self.heads.values()))
+        bias = torch.cat([head.bias for head in self.heads.values()])
+        layers = (self.trunk.weight, self.trunk.bias), (self.hidden.weight, self.hidden.bias)
+        out = perceptron(found, *layers, last, bias).unflatten(0, (len(times), len(means)))
+        parts = out.split([head.out_features for head in self.heads.values()], dim=-1)
+        residuals = dict(zip(self.heads, parts, strict=True))
         if "opacity_logits" in residuals:
-            residuals["opacity_logits"] = residuals["opacity_logits"][:, 0]
+            residuals["opacity_logits"] = residuals["opacity_logits"][..., 0]
         return residuals
 
     def plane_parameters(self) -> list[nn.Parameter]:
@@ -65,19 +74,15 @@ class Deformation(nn.Module):
 
     def head_parameters(self) -> list[nn.Parameter]:
         """Everything but the planes."""
-        return [*self.trunk.parameters(), *self.heads.parameters()]
+        return [*self.trunk.parameters(), *self.hidden.parameters(), *self.heads.parameters()]
 
 
-def _linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
+def linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
+    """A layer with Xavier's uniform weights and no bias, drawn from `generator`."""
     layer = nn.Linear(inputs, outputs)
     nn.init.xavier_uniform_(layer.weight, generator=generator)
     nn.init.zeros_(layer.bias)
     return layer
-
-
-def deform(gaussians: dict[str, Tensor], residuals: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Gaussians with residuals added before activation; attributes without a residual pass through."""
-    return {name: value + residuals[name] if name in residuals else value for name, value in gaussians.items()}
 
 
 def time_smoothness(deformation: Deformation) -> Tensor:

@@ -1,9 +1,11 @@
 """The optimisation loop of `canonical` and `dynamic`: photometric steps, densification, checkpoints.
 
-A step draws one frame, renders the input view and some anchors of it, and descends. Everything random comes
-from one generator whose state is in the checkpoint, so a killed fit ends bitwise equal to one that was not.
+A step draws a sub-clip of consecutive frames (one frame for the canonical and for STAG4D), renders the input view
+and some anchors of each, and descends on the mean of their losses (4DSTR's collective average loss). Everything
+random comes from one generator whose state is in the checkpoint, so a killed fit ends bitwise equal to one that was
+not.
 
-Letters: T frames, V views (view 0 is the input view), N gaussians.
+Letters: F frames, V views (view 0 is the input view), N gaussians.
 """
 
 from __future__ import annotations
@@ -20,10 +22,19 @@ from stages.cli import Reporter, StageError
 from stages.contracts import Anchors, ContractError, Frames
 from stages.lib import checkpoint, losses
 from stages.lib.cameras import Cameras
-from stages.lib.deformation import Deformation, deform, plane_smoothness, time_l1, time_smoothness
-from stages.lib.densify import Statistics, densify, due
+from stages.lib.deformation import Deformation, plane_smoothness, time_l1, time_smoothness
+from stages.lib.densify import (
+    GRADIENT_COLUMNS,
+    Round,
+    Statistics,
+    densify,
+    gradient_rows,
+    round_steps,
+)
 from stages.lib.device import Device
 from stages.lib.gaussians import draw, optimiser, rates, set_rates
+from stages.lib.motion import ATTRIBUTES, Buffer, Motion
+from stages.lib.rectification import Spread, spread_over
 from stages.settings import (
     CanonicalSettings,
     DensifySettings,
@@ -33,6 +44,7 @@ from stages.settings import (
 )
 
 CURVE_COLUMNS = ("step", "loss", "rgb", "mask", "gaussians")
+COUNT_COLUMNS = ("step", "frame", "gaussians")
 CURVE_INTERVAL = 10
 # Steps between looks at every parameter: often enough that little is lost, rare enough to cost nothing.
 FINITE_INTERVAL = 20
@@ -40,7 +52,7 @@ FINITE_INTERVAL = 20
 
 @dataclass(frozen=True)
 class Targets:
-    """What the fit is held to: rgba (T, V, H, W, 4) uint8, times (T,), cameras of the V views."""
+    """What the fit is held to: rgba (F, V, H, W, 4) uint8, times (F,), cameras of the V views."""
 
     rgba: Tensor
     times: list[float]
@@ -53,10 +65,14 @@ class Targets:
 
 @dataclass(frozen=True)
 class Plan:
-    """The settings of one fit, taken from the stage's own section."""
+    """The settings of one fit, taken from the stage's own section.
+
+    steps: descents. frames: consecutive ones that are drawn. sub_clip: how many of them a descent sees.
+    """
 
     steps: int
-    frames: tuple[int, ...]
+    frames: range
+    sub_clip: int
     anchor_views: int
     photometric: PhotometricSettings
     densify: DensifySettings
@@ -68,16 +84,24 @@ class Plan:
 
 @dataclass
 class State:
-    """All that changes during a fit."""
+    """All that changes during a fit.
+
+    present (F, N) says which gaussian exists in which frame; `spread` is None without control gaussians.
+    `counts` and `gradients` are the rows of gaussians.csv and gradients.csv so far.
+    """
 
     params: dict[str, Tensor]
     adam: torch.optim.Adam
+    present: Tensor
     statistics: Statistics
     generator: torch.Generator
-    deformation: Deformation | None
-    field_adam: torch.optim.Adam | None
+    motion: Motion | None
+    motion_adam: torch.optim.Adam | None
+    spread: Spread | None
     step: int
     curve: list[list[float]]
+    counts: list[list[float]]
+    gradients: list[list[float]]
 
 
 def targets(frames: Frames, anchors: Anchors, device: torch.device) -> Targets:
@@ -97,46 +121,57 @@ def targets(frames: Frames, anchors: Anchors, device: torch.device) -> Targets:
     return Targets(torch.from_numpy(rgba).to(device), frames.times.tolist(), frames.cameras(azimuth, elevation))
 
 
-def start(params: dict[str, Tensor], deformation: Deformation | None, plan: Plan, seed: int) -> State:
+def start(params: dict[str, Tensor], motion: Motion | None, plan: Plan, seed: int) -> State:
     """The state before the first step."""
     device = params["means"].device
-    field_adam = None
-    if deformation is not None:
-        groups = [
-            {"params": deformation.plane_parameters(), "name": "planes", "lr": plan.dynamic.lr_field},
-            {"params": deformation.head_parameters(), "name": "heads", "lr": plan.dynamic.lr_heads},
-        ]
-        field_adam = torch.optim.Adam(groups, eps=1e-15, fused=True)
+    count, frames = len(params["means"]), len(plan.frames)
+    present = torch.ones(frames, count, dtype=torch.bool, device=device)
     adam = optimiser(params, rates(plan.rates, 0.0, plan.rate_factor))
     generator = torch.Generator().manual_seed(seed)
-    return State(
-        params, adam, Statistics.zeros(len(params["means"]), device), generator, deformation, field_adam, 0, []
-    )
+    motion_adam, spread = None, None
+    if motion is not None:
+        groups = [
+            {"params": motion.field.plane_parameters(), "name": "planes", "lr": plan.dynamic.lr_field},
+            {"params": motion.field.head_parameters(), "name": "heads", "lr": plan.dynamic.lr_heads},
+        ]
+        if motion.rectification is not None:
+            temporal = list(motion.rectification.parameters())
+            groups.append({"params": temporal, "name": "temporal", "lr": plan.dynamic.temporal.lr})
+            spread = spread_over(params["means"], present, plan.dynamic.temporal)
+        motion_adam = torch.optim.Adam(groups, eps=1e-15, fused=True)
+    statistics = Statistics.zeros(_rows(plan), count, device)
+    counts = [[0, frame, count] for frame in range(frames)]
+    return State(params, adam, present, statistics, generator, motion, motion_adam, spread, 0, [], counts, [])
+
+
+def _rows(plan: Plan) -> int:
+    """Rows of the statistics: one a frame where each frame is densified by itself."""
+    return len(plan.frames) if plan.densify.scope == "frame" else 1
 
 
 def fit(state: State, goal: Targets, plan: Plan, device: Device, path: Path, identity: str, report: Reporter) -> State:
     """Run the plan from `state`, or from the checkpoint at `path` when its identity agrees.
 
-    Raises StageError on a loss or a parameter that is not finite, naming step and frame.
+    Raises StageError on a loss, a gradient or a parameter that is not finite, naming step and frame.
     """
     saved = checkpoint.load(path, identity, report)
     if saved is not None:
         state = unpack(saved, state)
         report.say(f"resumed at step {state.step} of {plan.steps} from {path}")
+    rounds = round_steps(plan.densify, plan.steps)
     clock = checkpoint.Clock(plan.checkpoint_interval_s)
     while state.step < plan.steps:
-        terms = _step(state, goal, plan, device)
+        terms = _step(state, goal, plan, device, path)
         state.step += 1
         _check_finite(state, terms, plan, path)
-        if due(plan.densify, state.step, plan.steps):
-            done = densify(state.params, state.adam, state.statistics, plan.densify, state.generator)
-            state.statistics = Statistics.zeros(done.total, device.device)
+        if state.step in rounds:
+            done = _densify(state, goal, plan, len(rounds) - rounds.index(state.step))
             report.say(
-                f"step {state.step}: cloned {done.cloned}, split {done.split}, pruned {done.pruned}, "
-                f"now {done.total} gaussians"
+                f"step {state.step}: cloned {done.cloned}, split {done.split}, pruned {done.pruned}, now {done.total} "
+                f"gaussians, {min(done.frames)} to {max(done.frames)} a frame"
             )
         if state.step % CURVE_INTERVAL == 0 or state.step == plan.steps:
-            row = {"step": state.step, "gaussians": len(state.params["means"]), **terms}
+            row = {"step": state.step, "gaussians": float(state.present.sum()) / len(state.present), **terms}
             state.curve.append([float(row[name]) for name in CURVE_COLUMNS])
         report.progress(state.step, plan.steps, terms["loss"])
         if (state.step % FINITE_INTERVAL == 0 and clock.due()) or state.step == plan.steps:
@@ -144,49 +179,123 @@ def fit(state: State, goal: Targets, plan: Plan, device: Device, path: Path, ide
     return state
 
 
-def _step(state: State, goal: Targets, plan: Plan, device: Device) -> dict[str, float]:
-    """One descent on one frame; the terms of the loss as numbers."""
+def _densify(state: State, goal: Targets, plan: Plan, rounds: int) -> Round:
+    """One round of growth and pruning, `rounds` of which are left; whatever is kept by row follows it."""
+    state.gradients += [[state.step, *row] for row in gradient_rows(state.statistics)]
+    shapes = _shapes(state, goal) if _rows(plan) > 1 else None
+    done, state.present = densify(
+        state.params,
+        state.adam,
+        state.present,
+        state.statistics,
+        plan.densify,
+        state.generator,
+        shapes,
+        rounds,
+    )
+    state.statistics = Statistics.zeros(_rows(plan), done.total, state.present.device)
+    if state.spread is not None:
+        state.spread = spread_over(state.params["means"], state.present, plan.dynamic.temporal)
+    state.counts += [[state.step, frame, count] for frame, count in enumerate(done.frames)]
+    return done
+
+
+def _shapes(state: State, goal: Targets) -> tuple[Tensor, Tensor]:
+    """Log-scales (F, N, 3) and opacity logits (F, N) in every frame, evaluated in order."""
+    buffer: Buffer = ()
+    found = []
+    with torch.no_grad():
+        for frame, time in enumerate(goal.times):
+            present = state.present[frame : frame + 1]
+            moved, buffer = state.motion(state.params, [time], present, state.spread, buffer)
+            found.append((moved["log_scales"][0], moved["opacity_logits"][0]))
+    log_scales, opacity_logits = zip(*found, strict=True)
+    return torch.stack(log_scales), torch.stack(opacity_logits)
+
+
+def sub_clip(plan: Plan, generator: torch.Generator) -> range:
+    """Consecutive frames of a descent: around a frame drawn evenly, moved inside the clip at its ends."""
+    middle = int(torch.randint(len(plan.frames), (), generator=generator))
+    first = min(max(middle - plan.sub_clip // 2, 0), len(plan.frames) - plan.sub_clip)
+    return plan.frames[first : first + plan.sub_clip]
+
+
+def _step(state: State, goal: Targets, plan: Plan, device: Device, path: Path) -> dict[str, float]:
+    """One descent on one sub-clip; the terms of the loss as numbers."""
     progress = state.step / plan.steps
     _schedule(state, plan, progress)
-    frame = plan.frames[int(torch.randint(len(plan.frames), (), generator=state.generator))]
-    views = _views(len(goal.cameras), plan.anchor_views, state.generator)
-    backgrounds = torch.ones(len(views), 3)
-    if plan.photometric.background == "random":
-        backgrounds = torch.rand(len(views), 3, generator=state.generator)
-    backgrounds = backgrounds.to(device.device)
-
-    gaussians = state.params
-    if state.deformation is not None:
-        gaussians = deform(gaussians, state.deformation(gaussians["means"], goal.times[frame]))
-    offset = torch.zeros(len(views), len(gaussians["means"]), 2, device=device.device, requires_grad=True)
-    drawn = draw(
-        gaussians,
-        goal.cameras[views],
-        backgrounds,
-        backend=device.backend,
-        threads=device.threads,
-        means2d_offset=offset,
-    )
-    colour, alpha = losses.over(goal.rgba[frame, views], backgrounds)
-    weights = torch.full((len(views),), plan.photometric.anchors, device=device.device)
-    weights[0] = 1.0
-    weights = weights / weights.sum()
-    rgb = (weights * losses.colour_error(drawn.image, colour)).sum()
-    mask = (weights * losses.mask_error(drawn.alpha, alpha)).sum()
+    frames = sub_clip(plan, state.generator)
+    drawn, moved = _moved(state, goal, plan, frames)
+    rgb = mask = 0.0
+    seen = []
+    for index, frame in enumerate(frames):
+        here = {name: value[index] for name, value in moved.items()}
+        gaussians, rows = here | {"sh": state.params["sh"]}, None
+        if drawn is not None:
+            rows = torch.nonzero(state.present[frame])[:, 0]
+            inside = torch.searchsorted(drawn, rows)
+            gaussians = {name: value[inside] for name, value in here.items()} | {"sh": state.params["sh"][rows]}
+        views = _views(len(goal.cameras), plan.anchor_views, state.generator)
+        backgrounds = torch.ones(len(views), 3)
+        if plan.photometric.background == "random":
+            backgrounds = torch.rand(len(views), 3, generator=state.generator)
+        backgrounds = backgrounds.to(device.device)
+        offset = torch.zeros(len(views), len(gaussians["means"]), 2, device=device.device, requires_grad=True)
+        rendered = draw(
+            gaussians,
+            goal.cameras[views],
+            backgrounds,
+            backend=device.backend,
+            threads=device.threads,
+            means2d_offset=offset,
+        )
+        weights = torch.full((len(views),), plan.photometric.anchors, device=device.device)
+        weights[0] = 1.0
+        weights = weights / (weights.sum() * len(frames))
+        colours, mattes = losses.image_errors(rendered.image, rendered.alpha, goal.rgba[frame, views], backgrounds)
+        rgb = rgb + (weights * colours).sum()
+        mask = mask + (weights * mattes).sum()
+        seen.append((frame, rows, offset, rendered))
     loss = plan.photometric.rgb * rgb + plan.photometric.mask * mask
     total = loss
-    if state.deformation is not None:
-        total = total + _regularisers(gaussians, state.deformation, plan.dynamic.regulariser)
+    if state.motion is not None:
+        total = total + _regularisers(moved["log_scales"], state.motion.field, plan.dynamic.regulariser)
 
     state.adam.zero_grad(set_to_none=True)
-    if state.field_adam is not None:
-        state.field_adam.zero_grad(set_to_none=True)
+    if state.motion_adam is not None:
+        state.motion_adam.zero_grad(set_to_none=True)
     total.backward()
-    state.statistics.add(offset.grad, drawn.visible, drawn.radii, goal.side)
+    for frame, rows, offset, rendered in seen:
+        if not bool(torch.isfinite(offset.grad.sum())):
+            raise StageError(
+                f"the gradient of frame {frame} became NaN or infinite at step {state.step + 1} of {plan.steps}. "
+                f"Look at that frame's input; the last good checkpoint, if any, is {path}."
+            )
+        # A descent sees the mean over its frames, statistics the loss of each frame.
+        gradient = offset.grad * len(frames)
+        row = frame if _rows(plan) > 1 else 0
+        state.statistics.add(row, rows, gradient, rendered.visible, rendered.radii, goal.side)
     state.adam.step()
-    if state.field_adam is not None:
-        state.field_adam.step()
-    return {"loss": float(total.detach()), "rgb": float(rgb.detach()), "mask": float(mask.detach()), "frame": frame}
+    if state.motion_adam is not None:
+        state.motion_adam.step()
+    names = {"loss": loss, "rgb": rgb, "mask": mask}
+    return {name: float(value.detach()) for name, value in names.items()} | {"frame": frames[0]}
+
+
+def _moved(state: State, goal: Targets, plan: Plan, frames: range) -> tuple[Tensor | None, dict[str, Tensor]]:
+    """Attributes (M, R, ...) of the sub-clip's gaussians, and which those R are; None = all of them."""
+    if state.motion is None:
+        return None, {name: state.params[name][None] for name in ATTRIBUTES}
+    present = rows = None
+    if _rows(plan) > 1:
+        present = state.present[frames]
+        rows = torch.nonzero(present.any(0))[:, 0]
+    before = range(max(0, frames[0] - plan.dynamic.temporal.length + 1), frames[0])
+    past = state.present[before] if present is not None else None
+    buffer = state.motion.warm(state.params, [goal.times[frame] for frame in before], past, state.spread)
+    times = [goal.times[frame] for frame in frames]
+    moved, _ = state.motion(state.params, times, present, state.spread, buffer, rows)
+    return rows, moved
 
 
 def _check_finite(state: State, terms: dict[str, float], plan: Plan, path: Path) -> None:
@@ -204,9 +313,11 @@ def _check_finite(state: State, terms: dict[str, float], plan: Plan, path: Path)
 
 def _schedule(state: State, plan: Plan, progress: float) -> None:
     set_rates(state.adam, rates(plan.rates, progress, plan.rate_factor))
-    if state.field_adam is not None:
-        decay = plan.dynamic.lr_decay**progress
-        set_rates(state.field_adam, {"planes": plan.dynamic.lr_field * decay, "heads": plan.dynamic.lr_heads * decay})
+    if state.motion_adam is not None:
+        dynamic = plan.dynamic
+        decay = dynamic.lr_decay**progress
+        at_start = {"planes": dynamic.lr_field, "heads": dynamic.lr_heads, "temporal": dynamic.temporal.lr}
+        set_rates(state.motion_adam, {name: value * decay for name, value in at_start.items()})
 
 
 def _views(count: int, anchor_views: int, generator: torch.Generator) -> list[int]:
@@ -215,8 +326,8 @@ def _views(count: int, anchor_views: int, generator: torch.Generator) -> list[in
     return [0, *sorted(others.tolist())]
 
 
-def _regularisers(gaussians: dict[str, Tensor], field: Deformation, weights: RegulariserSettings) -> Tensor:
-    total = gaussians["means"].new_zeros(())
+def _regularisers(log_scales: Tensor, field: Deformation, weights: RegulariserSettings) -> Tensor:
+    total = log_scales.new_zeros(())
     if weights.time_smoothness:
         total = total + weights.time_smoothness * time_smoothness(field)
     if weights.plane_smoothness:
@@ -224,7 +335,7 @@ def _regularisers(gaussians: dict[str, Tensor], field: Deformation, weights: Reg
     if weights.time_l1:
         total = total + weights.time_l1 * time_l1(field)
     if weights.anisotropy:
-        total = total + weights.anisotropy * losses.anisotropy(gaussians["log_scales"], weights.anisotropy_ratio)
+        total = total + weights.anisotropy * losses.anisotropy(log_scales.flatten(0, 1), weights.anisotropy_ratio)
     return total
 
 
@@ -233,35 +344,68 @@ def pack(state: State) -> dict:
     packed = {
         "params": {name: value.detach().clone() for name, value in state.params.items()},
         "adam": state.adam.state_dict(),
+        "present": state.present,
         "statistics": vars(state.statistics),
         "generator": state.generator.get_state(),
+        "spread": None if state.spread is None else vars(state.spread),
         "step": state.step,
         "curve": state.curve,
+        "counts": state.counts,
+        "gradients": state.gradients,
     }
-    if state.deformation is not None:
-        packed["deformation"] = dict(state.deformation.state_dict())
-        packed["field_adam"] = state.field_adam.state_dict()
+    if state.motion is not None:
+        packed["motion"] = dict(state.motion.state_dict())
+        packed["motion_adam"] = state.motion_adam.state_dict()
     return packed
 
 
 def unpack(packed: dict, fresh: State) -> State:
     """The packed state, on the device and with the settings of `fresh`."""
     device = fresh.params["means"].device
-    params = {name: value.to(device).requires_grad_() for name, value in packed["params"].items()}
+
+    def moved(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: value.to(device) for name, value in tensors.items()}
+
+    params = {name: value.requires_grad_() for name, value in moved(packed["params"]).items()}
     adam = optimiser(params, {group["name"]: group["lr"] for group in fresh.adam.param_groups})
     adam.load_state_dict(packed["adam"])
     generator = torch.Generator()
     generator.set_state(packed["generator"])
-    if fresh.deformation is not None:
-        fresh.deformation.load_state_dict(packed["deformation"])
-        fresh.field_adam.load_state_dict(packed["field_adam"])
-    statistics = Statistics(**{name: value.to(device) for name, value in packed["statistics"].items()})
+    if fresh.motion is not None:
+        fresh.motion.load_state_dict(packed["motion"])
+        fresh.motion_adam.load_state_dict(packed["motion_adam"])
     return State(
-        params, adam, statistics, generator, fresh.deformation, fresh.field_adam, packed["step"], packed["curve"]
+        params,
+        adam,
+        packed["present"].to(device),
+        Statistics(**moved(packed["statistics"])),
+        generator,
+        fresh.motion,
+        fresh.motion_adam,
+        None if packed["spread"] is None else Spread(**moved(packed["spread"])),
+        packed["step"],
+        packed["curve"],
+        packed["counts"],
+        packed["gradients"],
     )
 
 
 def write_curve(path: Path, state: State) -> None:
     """The loss curve as CSV, one row every few steps."""
-    lines = [",".join(CURVE_COLUMNS), *(",".join(f"{value:.8g}" for value in row) for row in state.curve)]
+    _write_csv(path, CURVE_COLUMNS, state.curve)
+
+
+def write_counts(path: Path, state: State) -> None:
+    """Gaussians present in each frame, at the start, after every round and at the end, as CSV."""
+    last = [[state.step, frame, count] for frame, count in enumerate(state.present.sum(1).tolist())]
+    _write_csv(path, COUNT_COLUMNS, [row for row in state.counts if row[0] != state.step] + last)
+
+
+def write_gradients(path: Path, state: State) -> None:
+    """The distribution of accumulated gradients at every round, as CSV; see `densify.gradient_rows`."""
+    _write_csv(path, ("step", *GRADIENT_COLUMNS), state.gradients)
+
+
+def _write_csv(path: Path, columns: tuple[str, ...], rows: list[list[float]]) -> None:
+    lines = [",".join(columns), *(",".join(f"{value:.8g}" for value in row) for row in rows)]
     Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -41,7 +41,12 @@ SSIM_SIGMA = 1.5
 OCCLUSION_RELATIVE, OCCLUSION_ABSOLUTE = 0.01, 0.5
 BOUNDARY_RELATIVE, BOUNDARY_ABSOLUTE = 0.01, 0.002
 
+# A pixel whose true colour changes by more than this in any channel, values in [0, 1], from one frame to the next
+# changes suddenly: far above noise and shading, below an object's edge passing over its background.
+SUDDEN_CHANGE = 0.1
+
 FRAME_METRICS = ("psnr", "psnr_masked", "ssim", "ssim_masked", "iou")
+SUDDEN_METRIC = "psnr_sudden"
 CLIP_METRICS = ("tof", "dtssd", "warp_gap", "warp_signed", "flicker_gap", "flicker_signed")
 JITTER_METRICS = ("jitter_means", "jitter_log_scales", "jitter_quats", "jitter_opacity")
 
@@ -245,6 +250,33 @@ def clip_scores(
     scores = {name: total / (n_pairs - 2 * skip if name == "tof" else n_pairs) for name, total in sums.items()}
     gaps = {f"{name}_gap": abs(scores[f"{name}_signed"]) for name in ("warp", "flicker")}
     return {name: (scores | gaps)[name] for name in CLIP_METRICS}
+
+
+def sudden_region(truths: Iterable[np.ndarray]) -> np.ndarray:
+    """Pixels (H, W) bool that change by more than SUDDEN_CHANGE between two consecutive frames at any time.
+
+    `truths` are the T >= 1 true pictures (H, W, 3) of one view.
+    """
+    pictures = iter(truths)
+    before = next(pictures)
+    region = np.zeros(before.shape[:2], bool)
+    for picture in pictures:
+        region |= (np.abs(picture - before) > SUDDEN_CHANGE).any(axis=-1)
+        before = picture
+    return region
+
+
+def psnr_sudden(predictions: Iterable[np.ndarray], truths: Iterable[np.ndarray], region: np.ndarray) -> float | None:
+    """PSNR in dB of the mean squared error over the region (H, W) of all frames; None when the region is empty.
+
+    Pictures (H, W, 3) of one view. Pooled, not averaged frame by frame: frames of rest, which every method gets
+    right, would otherwise outvote the moment of the change.
+    """
+    count = int(np.count_nonzero(region))
+    if count == 0:
+        return None
+    errors = [cv2.norm(p, t, cv2.NORM_L2SQR, region.view(np.uint8)) for p, t in zip(predictions, truths, strict=True)]
+    return decibels(sum(errors) / (len(errors) * count * 3))
 
 
 # ------------------------------------------------------------------ one sequence of gaussians

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from stages.lib.deformation import Deformation, deform, plane_smoothness, time_l1, time_smoothness
+from stages.lib.deformation import Deformation, plane_smoothness, time_l1, time_smoothness
 from stages.settings import FieldSettings, SettingsError
 
-SMALL = FieldSettings(resolution=4, levels=2, channels=3, width=8)
+SMALL = FieldSettings(resolution=4, levels=2, channels=8, width=8)
 
 
 def field(settings=SMALL, frames=8, seed=0):
@@ -16,22 +16,30 @@ def field(settings=SMALL, frames=8, seed=0):
 
 
 def test_an_untrained_field_is_the_identity():
-    means = torch.rand(10, 3) - 0.5
-    gaussians = {
-        "means": means,
-        "quats": torch.rand(10, 4),
-        "log_scales": torch.rand(10, 3),
-        "sh": torch.rand(10, 1, 3),
+    residuals = field()(torch.rand(10, 3) - 0.5, [0.0, 0.5, 1.0])
+    sizes = {"means": 3, "log_scales": 3, "quats": 4}
+    assert {name: tuple(value.shape) for name, value in residuals.items()} == {
+        name: (3, 10, size) for name, size in sizes.items()
     }
-    for time in (0.0, 0.5, 1.0):
-        moved = deform(gaussians, field()(means, time))
-        assert all(torch.equal(moved[name], value) for name, value in gaussians.items())
+    assert all(torch.equal(value, torch.zeros_like(value)) for value in residuals.values())
+
+
+def test_times_together_equal_times_alone():
+    model = field()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.rand(parameter.shape, generator=torch.Generator().manual_seed(3))
+    means = torch.rand(10, 3) - 0.5
+    together = model(means, [0.2, 0.7])
+    for place, time in enumerate((0.2, 0.7)):
+        alone = model(means, [time])
+        assert all(torch.allclose(together[name][place], alone[name][0], atol=1e-6) for name in alone)
 
 
 def test_an_untrained_field_still_learns():
     model = field()
-    sum(value.sum() for value in model(torch.rand(10, 3) - 0.5, 0.3).values()).backward()
-    assert all(float(head[-1].weight.grad.abs().sum()) > 0 for head in model.heads.values())
+    sum(value.sum() for value in model(torch.rand(10, 3) - 0.5, [0.3]).values()).backward()
+    assert all(float(head.weight.grad.abs().sum()) > 0 for head in model.heads.values())
 
 
 def test_means_outside_the_bounds_are_refused():
@@ -41,13 +49,13 @@ def test_means_outside_the_bounds_are_refused():
 
 
 def test_half_as_many_time_cells_as_frames():
-    assert field(frames=24).time[0].shape == (3, 12, 4, 3)
+    assert field(frames=24).time[0].shape == (3, 12, 4, 8)
     assert field(FieldSettings(time_resolution=7), 24).time[0].shape[1] == 7
 
 
 def test_opacity_moves_only_when_asked():
-    assert "opacity_logits" not in field()(torch.zeros(2, 3), 0.0)
-    assert field(FieldSettings(opacity=True))(torch.zeros(2, 3), 0.0)["opacity_logits"].shape == (2,)
+    assert "opacity_logits" not in field()(torch.zeros(2, 3), [0.0])
+    assert field(FieldSettings(opacity=True))(torch.zeros(2, 3), [0.0])["opacity_logits"].shape == (1, 2)
 
 
 def test_same_seed_same_field():
@@ -67,7 +75,7 @@ def test_regularisers_are_zero_where_nothing_bends():
 
 
 def test_time_smoothness_by_hand():
-    model = field(FieldSettings(resolution=2, levels=1, channels=1, time_resolution=3), 6)
+    model = field(FieldSettings(resolution=2, levels=1, channels=8, time_resolution=3), 6)
     with torch.no_grad():
         model.time[0].copy_(torch.tensor([0.0, 1.0, 0.0])[None, :, None, None].expand(3, 3, 2, 1))
     # One second difference of -2 everywhere.

@@ -268,6 +268,29 @@ def test_a_pixel_is_visible_when_the_flows_agree_and_are_smooth():
     assert not seen[:, 9].any() and seen[:, :9].all()
 
 
+def blinking() -> np.ndarray:
+    """(4, 8, 8, 3): grey; one pixel jumps by 0.2 in blue between frames 1 and 2, another drifts by 0.09 a frame."""
+    pictures = np.full((4, 8, 8, 3), 0.5, np.float32)
+    pictures[2:, 3, 4, 2] += 0.2
+    pictures[:, 6, 6] += np.arange(4, dtype=np.float32)[:, None] * 0.09
+    return pictures
+
+
+def test_the_sudden_region_holds_jumps_and_no_drift():
+    assert np.argwhere(quality.sudden_region(blinking())).tolist() == [[3, 4]]
+    assert not quality.sudden_region(blinking()[:1]).any()
+
+
+def test_psnr_sudden_pools_all_frames_inside_the_region():
+    truth = blinking()
+    prediction = truth.copy()
+    prediction[2, 3, 4] += 0.2
+    prediction[:, :3] = 0.0
+    value = quality.psnr_sudden(prediction, truth, quality.sudden_region(truth))
+    assert value == pytest.approx(-10 * np.log10(0.2**2 / 4), abs=1e-4)
+    assert quality.psnr_sudden(prediction, truth, np.zeros((8, 8), bool)) is None
+
+
 # ------------------------------------------------------------------ one sequence
 
 

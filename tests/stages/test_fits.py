@@ -24,11 +24,12 @@ from stages.settings import (
     DynamicSettings,
     FieldSettings,
     SettingsError,
+    TemporalSettings,
 )
 
-TINY = CanonicalSettings(steps=60, n_gaussians=200, densify=DensifySettings(interval=20, start=0.2, stop=0.9))
-FIELD = FieldSettings(resolution=4, levels=1, channels=4, width=16)
-MOVING = DynamicSettings(steps=60, field=FIELD, densify=DensifySettings(interval=25, start=0.2, stop=0.9))
+TINY = CanonicalSettings(steps=60, n_gaussians=200, densify=DensifySettings(rounds=3, start=0.2, stop=0.9))
+FIELD = FieldSettings(resolution=4, levels=1, channels=8, width=16)
+MOVING = DynamicSettings(images=420, field=FIELD, densify=DensifySettings(rounds=2, start=0.2, stop=0.9))
 
 
 @pytest.fixture
@@ -51,7 +52,9 @@ def run_canonical(folder: Path, report, settings=TINY, name="a", seed=0):
 
 
 def run_dynamic(folder: Path, report, base: Path, settings=MOVING, name="d", interval=30.0):
-    paths = {"out": folder / f"{name}.safetensors", "curve": folder / f"{name}.csv"}
+    names = {"curve": "", "counts": "_gaussians", "gradients": "_gradients"}
+    paths = {key: folder / f"{name}{end}.csv" for key, end in names.items()}
+    paths["out"] = folder / f"{name}.safetensors"
     run = DynamicRun(canonical=TINY, dynamic=settings, checkpoint_interval_s=interval)
     inputs = (base, folder / "frames.npz", folder / "anchors.npz")
     dynamic.main(*inputs, **paths, checkpoints=folder / f"{name}_checkpoints", settings=run, report=report)
@@ -74,7 +77,7 @@ def input_error(sequence: Sequence, frames) -> float:
 def test_the_whole_fit_learns_the_motion(files, scene, report):
     base = run_canonical(files, report)
     still = run_bake(run_dynamic(files, report, base, DynamicSettings(method="static"), "static"), report)
-    moving = run_bake(run_dynamic(files, report, base, MOVING.model_copy(update={"steps": 150})), report)
+    moving = run_bake(run_dynamic(files, report, base, MOVING.model_copy(update={"images": 1050})), report)
     assert input_error(moving, scene[0]) < 0.7 * input_error(still, scene[0])
     # The ball moves 0.3 to the right during the clip.
     weight = 1 / (1 + np.exp(-moving.opacity_logits[0]))
@@ -100,14 +103,145 @@ def test_two_fits_are_bitwise_equal_and_seeds_differ(files, report):
     )
 
 
+RECTIFIED = MOVING.model_copy(
+    update={
+        "sub_clip": 2,
+        "anchor_views": 2,
+        "temporal": TemporalSettings(encoder="mamba", length=3, width=8, controls=20),
+        "densify": DensifySettings(rounds=2, start=0.2, stop=0.9, scope="frame", max_gaussians=260),
+    }
+)
+
+
+def test_a_rectified_fit_learns_and_repeats_bit_for_bit(files, scene, report):
+    base = run_canonical(files, report)
+    first, second = (run_dynamic(files, report, base, RECTIFIED, name=name) for name in "ab")
+    assert first.read_bytes() == second.read_bytes()
+    still = run_bake(run_dynamic(files, report, base, DynamicSettings(method="static"), "static"), report)
+    assert input_error(run_bake(first, report), scene[0]) < 0.7 * input_error(still, scene[0])
+
+
+def test_counts_and_gradients_are_saved_for_every_frame_and_round(files, report):
+    base = run_canonical(files, report)
+    model = run_dynamic(files, report, base, RECTIFIED, name="d")
+    present = load_tensors(model)[0]["present"]
+    rows = np.loadtxt(files / "d_gaussians.csv", delimiter=",", skiprows=1)
+    steps = 420 // (2 * 3)
+    assert sorted(set(rows[:, 0])) == [0, 14, 63, steps]
+    assert rows[rows[:, 0] == steps][:, 2].tolist() == present.sum(1).tolist()
+    assert present.sum() <= 260 * 4
+    assert not present.all()
+    gradients = np.loadtxt(files / "d_gradients.csv", delimiter=",", skiprows=1)
+    assert sorted(set(gradients[:, 0])) == [14, 63]
+    assert sorted(set(gradients[:, 1])) == [0, 1, 2, 3]
+
+
+def test_equal_images_whatever_the_sub_clip():
+    for sub_clip, anchor_views, steps in ((1, 6, 900), (3, 2, 700), (2, 6, 450), (9, 2, 525)):
+        dynamic_settings = DynamicSettings(images=6300, sub_clip=sub_clip, anchor_views=anchor_views)
+        the_plan = dynamic.plan(DynamicRun(canonical=TINY, dynamic=dynamic_settings), 4)
+        assert the_plan.sub_clip == min(sub_clip, 4)
+        assert the_plan.steps == steps
+
+
+def test_every_frame_is_drawn_about_as_often():
+    run = DynamicRun(canonical=TINY, dynamic=DynamicSettings(sub_clip=3))
+    the_plan, generator = dynamic.plan(run, 12), torch.Generator().manual_seed(0)
+    drawn = [fit.sub_clip(the_plan, generator) for _ in range(3000)]
+    assert all(len(frames) == 3 and frames[0] + 2 == frames[2] for frames in drawn)
+    counts = np.bincount([frame for frames in drawn for frame in frames], minlength=12)
+    assert counts.min() > 0.6 * counts.mean()
+    assert counts.max() < 1.5 * counts.mean()
+
+
+def test_memory_of_a_step_depends_on_the_sub_clip_and_not_on_the_clip(scene):
+    """Bytes kept for the backward pass, at 16 and at 60 frames."""
+
+    def kept(n_frames: int, sub_clip: int) -> int:
+        frames, anchors, _ = scene
+        index = np.arange(n_frames) % 4
+        clip = dataclasses.replace(frames, rgba=frames.rgba[index], times=np.linspace(0, 1, n_frames), key=0)
+        around = dataclasses.replace(anchors, rgba=anchors.rgba[index], frame=np.arange(n_frames))
+        field = FIELD.model_copy(update={"time_resolution": 8})
+        settings = RECTIFIED.model_copy(update={"sub_clip": sub_clip, "field": field})
+        run = DynamicRun(canonical=TINY, dynamic=settings)
+        device = choose(run)
+        goal = fit.targets(clip, around, device.device)
+        start = canonical.initial_state(clip, around, goal, CanonicalRun(canonical=TINY), device)
+        gaussians = Gaussians(**{name: value.detach().numpy() for name, value in start.params.items()})
+        state = dynamic.initial_state(gaussians, n_frames, run, device)
+        state.generator.manual_seed(8)
+        sizes: dict[int, int] = {}
+
+        def note(tensor):
+            sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            fit._step(state, goal, dynamic.plan(run, n_frames), device, Path("none"))
+        return sum(sizes.values())
+
+    assert kept(60, 2) < 1.15 * kept(16, 2)
+    assert kept(16, 6) > 2 * kept(16, 2)
+
+
+def test_a_window_longer_than_the_clip_and_a_clip_of_two_frames(files, scene, report):
+    frames, anchors, _ = scene
+    dataclasses.replace(frames, rgba=frames.rgba[:2], times=np.array([0.0, 1.0]), key=0).save(files / "frames.npz")
+    dataclasses.replace(anchors, rgba=anchors.rgba[:2], frame=anchors.frame[:2]).save(files / "anchors.npz")
+    base = run_canonical(files, report)
+    settings = RECTIFIED.model_copy(
+        update={"sub_clip": 5, "temporal": RECTIFIED.temporal.model_copy(update={"length": 10})}
+    )
+    assert run_bake(run_dynamic(files, report, base, settings), report).means.shape[0] == 2
+    assert "70 steps on 2 of 2 frames and 3 views" in report.text
+
+
+def test_a_gradient_that_is_not_finite_names_its_frame(files, report, monkeypatch):
+    base = run_canonical(files, report)
+    draw, drawn = fit.draw, []
+
+    def broken(gaussians, *arguments, **options):
+        rendered = draw(gaussians, *arguments, **options)
+        drawn.append(rendered)
+        if len(drawn) == 2:
+            rendered.image.register_hook(lambda gradient: gradient * float("nan"))
+        return rendered
+
+    monkeypatch.setattr(fit, "draw", broken)
+    with pytest.raises(StageError, match=r"the gradient of frame \d became NaN or infinite at step 1 of 70"):
+        run_dynamic(files, report, base, RECTIFIED)
+
+
+def test_match_ends_at_the_other_fits_count(files, report):
+    base = run_canonical(files, report)
+    other = run_dynamic(files, report, base, RECTIFIED, name="other")
+    wanted = round(float(load_tensors(other)[0]["present"].sum(1).mean()))
+    densify = DensifySettings(mode="match", match="other", rounds=3, start=0.2, stop=0.9)
+    paths = {name: files / f"m_{name}.csv" for name in ("curve", "counts", "gradients")}
+    run = DynamicRun(canonical=TINY, dynamic=MOVING.model_copy(update={"densify": densify}))
+    dynamic.main(
+        base,
+        files / "frames.npz",
+        files / "anchors.npz",
+        files / "m.safetensors",
+        **paths,
+        checkpoints=files / "m",
+        settings=run,
+        report=report,
+        match=[other],
+    )
+    assert len(load_tensors(files / "m.safetensors")[0]["gaussians.means"]) == wanted
+
+
 class Killed(Exception):
     """Stands for a kill at a step; tests/workflow kills real processes."""
 
 
-@pytest.mark.parametrize("step", [20, 40])
-def test_a_killed_fit_ends_bitwise_equal(files, report, step, monkeypatch):
+@pytest.mark.parametrize(("step", "settings", "steps"), [(20, MOVING, 60), (40, MOVING, 60), (40, RECTIFIED, 70)])
+def test_a_killed_fit_ends_bitwise_equal(files, report, step, settings, steps, monkeypatch):
     base = run_canonical(files, report)
-    whole = run_dynamic(files, report, base, name="whole")
+    whole = run_dynamic(files, report, base, settings, name="whole")
     saved = checkpoint.save
 
     def save_then_die(path, identity, state):
@@ -117,13 +251,14 @@ def test_a_killed_fit_ends_bitwise_equal(files, report, step, monkeypatch):
 
     monkeypatch.setattr(checkpoint, "save", save_then_die)
     with pytest.raises(Killed):
-        run_dynamic(files, report, base, name="killed", interval=1e-9)
+        run_dynamic(files, report, base, settings, name="killed", interval=1e-9)
     assert not (files / "killed.safetensors").exists()
     monkeypatch.setattr(checkpoint, "save", saved)
-    resumed = run_dynamic(files, report, base, name="killed", interval=30.0)
-    assert f"resumed at step {step} of 60" in report.text
+    resumed = run_dynamic(files, report, base, settings, name="killed", interval=30.0)
+    assert f"resumed at step {step} of {steps}" in report.text
     assert resumed.read_bytes() == whole.read_bytes()
-    assert (files / "killed.csv").read_bytes() == (files / "whole.csv").read_bytes()
+    for end in ("", "_gaussians", "_gradients"):
+        assert (files / f"killed{end}.csv").read_bytes() == (files / f"whole{end}.csv").read_bytes()
 
 
 def test_a_checkpoint_of_other_settings_is_not_used(files, report):
@@ -191,7 +326,7 @@ def test_schedules_span_the_run(scene, report):
     the_plan = dynamic.plan(run, 4)
     for progress, factor in ((0.0, 1.0), (0.5, MOVING.lr_decay**0.5), (1.0, MOVING.lr_decay)):
         fit._schedule(state, the_plan, progress)
-        rates = {group["name"]: group["lr"] for group in state.field_adam.param_groups}
+        rates = {group["name"]: group["lr"] for group in state.motion_adam.param_groups}
         assert rates["planes"] == pytest.approx(MOVING.lr_field * factor)
         assert rates["heads"] == pytest.approx(MOVING.lr_heads * factor)
     means = next(group["lr"] for group in state.adam.param_groups if group["name"] == "means")

@@ -14,7 +14,7 @@ import pytest
 from stages import metrics
 from stages.cli import Reporter, StageError
 from stages.contracts import Anchors, Frames, Sequence, Truth, Views
-from stages.lib.quality import CLIP_METRICS, FRAME_METRICS, JITTER_METRICS
+from stages.lib.quality import CLIP_METRICS, FRAME_METRICS, JITTER_METRICS, SUDDEN_METRIC
 from stages.settings import MetricsRun, MetricsSettings
 
 T, SIDE = 5, 32
@@ -115,6 +115,25 @@ def test_rows_of_a_perfect_reconstruction(files, tmp_path):
     assert not [r for r in rows if r["value"] == "" or r["reason"]]
 
 
+def test_the_sudden_region_has_one_number_a_camera(files, tmp_path):
+    _, rows = run(files, tmp_path)
+    found = chosen(rows, metric=SUDDEN_METRIC)
+    assert [(r["view"], r["azimuth_deg"], r["frame"]) for r in found] == [
+        ("evaluation", "-75", ""),
+        ("evaluation", "15", ""),
+    ]
+    assert {(float(r["value"]), r["reason"]) for r in found} == {(100.0, "")}
+
+
+def test_a_still_camera_view_has_no_sudden_region(files, tmp_path):
+    still = files["truth"].rgba.copy()
+    still[1] = still[1, :1]
+    files["truth"] = replace(files["truth"], rgba=still)
+    _, rows = run(files, tmp_path)
+    _, row = chosen(rows, metric=SUDDEN_METRIC)
+    assert (row["value"], row["reason"]) == ("", "no pixel changes by more than 0.1 between two frames")
+
+
 def test_views_are_paired_by_angle_and_not_by_position(files, tmp_path):
     views, swapped = files["views"], [0, 2, 1, 4, 3]
     files["views"] = Views(
@@ -169,7 +188,7 @@ def test_a_scene_without_ground_truth_says_so(files, tmp_path):
     files["views"] = Views(views.rgba[:3], views.kind[:3], views.azimuth_deg[:3], views.elevation_deg[:3])
     _, rows = run(files, tmp_path)
     evaluation = chosen(rows, view="evaluation")
-    assert [row["metric"] for row in evaluation] == [*FRAME_METRICS, *CLIP_METRICS]
+    assert [row["metric"] for row in evaluation] == [*FRAME_METRICS, *CLIP_METRICS, SUDDEN_METRIC]
     assert {(row["value"], row["reason"]) for row in evaluation} == {("", "no ground-truth views")}
     assert len(chosen(rows, view="input", metric="psnr")) == 5
 
@@ -190,6 +209,7 @@ def test_a_single_frame_has_no_motion(files, tmp_path):
     }
     _, rows = run(files, tmp_path)
     assert {(r["value"], r["reason"]) for r in chosen(rows, metric="tof")} == {("", "one frame; needs at least 2")}
+    assert {r["reason"] for r in chosen(rows, metric=SUDDEN_METRIC)} == {"one frame; needs at least 2"}
     assert {r["reason"] for r in chosen(rows, view="")} == {"no gaussian is present in 3 frames in a row"}
     assert {float(r["value"]) for r in chosen(rows, view="evaluation", metric="psnr")} == {100.0}
 

@@ -45,10 +45,13 @@ STAGES = (
     "canonical",
     "dynamic",
     "bake",
+    "speed",
     "renders",
     "assets",
     "metrics",
     "tables",
+    "ablations",
+    "claims",
     "curves",
     "gallery",
 )

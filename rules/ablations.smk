@@ -1,0 +1,141 @@
+rule table2:
+    input:
+        metrics=compared_metrics("table2"),
+        beside=compared_files("table2"),
+        code=code("ablations"),
+    output:
+        csv=report(
+            "results/table2.csv",
+            caption="../workflow/report/ablations.rst",
+            category="Tables",
+            labels={"table": "2", "form": "CSV"},
+        ),
+        markdown="results/table2.md",
+        plot=report(
+            "results/table2.png",
+            caption="../workflow/report/ablations.rst",
+            category="Tables",
+            labels={"table": "2", "form": "picture"},
+        ),
+    log:
+        "results/logs/table2.log",
+    benchmark:
+        "results/benchmarks/table2.jsonl"
+    conda:
+        "../environment.yml"
+    resources:
+        mem_mb=1000,
+        runtime="5m",
+    params:
+        settings=comparison_json("table2"),
+    shell:
+        "python -m stages.ablations --metrics {input.metrics} --out {output.csv} --markdown {output.markdown}"
+        " --plot {output.plot} --settings {params.settings:q} --log {log}"
+
+
+use rule table2 as table3 with:
+    input:
+        metrics=compared_metrics("table3"),
+        beside=compared_files("table3"),
+        code=code("ablations"),
+    output:
+        csv=report(
+            "results/table3.csv",
+            caption="../workflow/report/ablations.rst",
+            category="Tables",
+            labels={"table": "3", "form": "CSV"},
+        ),
+        markdown="results/table3.md",
+        plot=report(
+            "results/table3.png",
+            caption="../workflow/report/ablations.rst",
+            category="Tables",
+            labels={"table": "3", "form": "picture"},
+        ),
+    log:
+        "results/logs/table3.log",
+    benchmark:
+        "results/benchmarks/table3.jsonl"
+    params:
+        settings=comparison_json("table3"),
+
+
+use rule table2 as table4 with:
+    input:
+        metrics=compared_metrics("table4"),
+        beside=compared_files("table4"),
+        code=code("ablations"),
+    output:
+        csv=report(
+            "results/table4.csv",
+            caption="../workflow/report/ablations.rst",
+            category="Tables",
+            labels={"table": "4", "form": "CSV"},
+        ),
+        markdown="results/table4.md",
+        plot=report(
+            "results/table4.png",
+            caption="../workflow/report/ablations.rst",
+            category="Tables",
+            labels={"table": "4", "form": "picture"},
+        ),
+    log:
+        "results/logs/table4.log",
+    benchmark:
+        "results/benchmarks/table4.jsonl"
+    params:
+        settings=comparison_json("table4"),
+
+
+use rule table2 as table5 with:
+    input:
+        metrics=compared_metrics("table5"),
+        beside=compared_files("table5"),
+        code=code("ablations"),
+    output:
+        csv=report(
+            "results/table5.csv",
+            caption="../workflow/report/ablations.rst",
+            category="Tables",
+            labels={"table": "5", "form": "CSV"},
+        ),
+        markdown="results/table5.md",
+        plot=report(
+            "results/table5.png",
+            caption="../workflow/report/ablations.rst",
+            category="Tables",
+            labels={"table": "5", "form": "picture"},
+        ),
+    log:
+        "results/logs/table5.log",
+    benchmark:
+        "results/benchmarks/table5.jsonl"
+    params:
+        settings=comparison_json("table5"),
+
+
+use rule table2 as comparison with:
+    input:
+        metrics=compared_metrics("comparison"),
+        beside=compared_files("comparison"),
+        code=code("ablations"),
+    output:
+        csv=report(
+            "results/comparison.csv",
+            caption="../workflow/report/ablations.rst",
+            category="Tables",
+            labels={"table": "comparison", "form": "CSV"},
+        ),
+        markdown="results/comparison.md",
+        plot=report(
+            "results/comparison.png",
+            caption="../workflow/report/ablations.rst",
+            category="Tables",
+            labels={"table": "comparison", "form": "picture"},
+        ),
+    log:
+        "results/logs/comparison.log",
+    benchmark:
+        "results/benchmarks/comparison.jsonl"
+    params:
+        settings=comparison_json("comparison"),

@@ -1,0 +1,203 @@
+"""claims: which directions of 4DSTR's tables our measurements agree with.
+
+Reads the metrics.csv of every fit of the comparison and of tables 2 to 5 (and what lies beside them), and the list of
+claims in config/reported/claims.csv; writes claims.csv and its Markdown twin.
+
+Vocabulary
+----------
+- A *claim* says that one variant is better than another by metrics of the paper; it is tested by one *proxy*, a
+  metric of ours, since the networks behind the paper's metrics are absent. `direction` says which proxy is better.
+- *Difference*: the better variant's proxy minus the worse one's, paired by scene and seed; its interval is a
+  bootstrap over objects.
+- *Verdict*: `agrees` or `disagrees` when the interval does not cover 0, else `not significant`; `not run` without a
+  single pair. Nothing but the numbers decides it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from stages import cli
+from stages.cli import Reporter, StageError
+from stages.contracts import replacing
+from stages.lib.comparisons import ClaimsRun, Comparison
+from stages.lib.scores import (
+    EXTRA_METRICS,
+    METRICS,
+    SPEED_METRICS,
+    fit_scores,
+    grid_lines,
+    provenance_lines,
+    read_compared,
+    read_csv,
+    signed,
+    write_csv,
+)
+from stages.lib.statistics import NO_PAIR, ONE_OBJECT, Estimate, estimate, paired_differences
+
+AGREES, DISAGREES, NOT_SIGNIFICANT, NOT_RUN = VERDICTS = ("agrees", "disagrees", "not significant", "not run")
+# The paper's table, and the comparison whose fits test it.
+TABLES = {"1": "comparison", "2": "table2", "3": "table3", "4": "table4", "5": "table5"}
+CLAIMS_COLUMNS = [
+    "claim",
+    "table",
+    "better",
+    "worse",
+    "paper_metric",
+    "paper_better",
+    "paper_worse",
+    "proxy",
+    "direction",
+]
+DIRECTIONS = {"higher": 1.0, "lower": -1.0}
+HEADER = [*CLAIMS_COLUMNS, "suite", "n_objects", "n_seeds", "n_pairs", "difference", "low", "high", "verdict", "reason"]
+PROXIES = METRICS | EXTRA_METRICS | SPEED_METRICS
+
+
+def read_claims(path: Path, comparisons: dict[str, Comparison]) -> list[dict]:
+    """The list of claims; raises StageError on an unknown table, variant, proxy or direction."""
+    rows = read_csv(path)
+    if list(rows.columns) != CLAIMS_COLUMNS:
+        raise StageError(f"{path} has columns {list(rows.columns)}; expected {CLAIMS_COLUMNS}.")
+    for line, row in enumerate(rows.to_dict("records"), start=2):
+        variants = [one.name for one in comparisons[TABLES[row["table"]]].variants] if row["table"] in TABLES else []
+        allowed = {"table": TABLES, "better": variants, "worse": variants, "proxy": PROXIES, "direction": DIRECTIONS}
+        for name, values in allowed.items():
+            if row[name] not in values:
+                raise StageError(f"{path}, line {line}: {name} is {row[name]!r}; expected one of {', '.join(values)}.")
+    return rows.to_dict("records")
+
+
+def verdict(found: Estimate | None, direction: str) -> str:
+    """What the numbers say about a claim whose proxy is better in this direction."""
+    if found is None:
+        return NOT_RUN
+    if not found.significant:
+        return NOT_SIGNIFICANT
+    return AGREES if found.mean * DIRECTIONS[direction] > 0 else DISAGREES
+
+
+def _within(scores: dict[tuple[str, str], float], comparison: Comparison) -> dict[tuple[str, str], float]:
+    """The scores of the comparison's own scenes and seeds; another comparison may share the variant."""
+    seeds = {str(seed) for seed in comparison.seeds}
+    return {(s, k): value for (s, k), value in scores.items() if s in comparison.scenes and k in seeds}
+
+
+def _reason(found: Estimate | None, own: dict, base: dict, claim: dict, comparison: Comparison) -> str:
+    """Why a claim was not run, or what its estimate lacks."""
+    if found is None:
+        lacking = [claim[side] for side, scores in (("better", own), ("worse", base)) if not scores]
+        return f"no {claim['proxy']} of {' and '.join(lacking)}" if lacking else NO_PAIR
+    if found.low is None:
+        return ONE_OBJECT
+    wanted = len(comparison.scenes) * len(comparison.seeds)
+    return f"{found.n_pairs} of {wanted} pairs" if found.n_pairs < wanted else ""
+
+
+def judge(claim: dict, comparison: Comparison, scores: dict) -> dict:
+    """One row of claims.csv, numbers as float or None."""
+    own, base = (
+        _within(scores.get((comparison.suite, claim[side], claim["proxy"]), {}), comparison)
+        for side in ("better", "worse")
+    )
+    pairs = paired_differences(own, base)
+    found = estimate(pairs)
+    numbers = {"difference": found.mean, "low": found.low, "high": found.high} if found else {}
+    return {
+        **claim,
+        "suite": comparison.suite,
+        "n_objects": str(found.n_objects if found else 0),
+        "n_seeds": str(len({seed for _, seed in pairs})),
+        "n_pairs": str(len(pairs)),
+        **dict.fromkeys(("difference", "low", "high")),
+        **numbers,
+        "verdict": verdict(found, claim["direction"]),
+        "reason": _reason(found, own, base, claim, comparison),
+    }
+
+
+# ------------------------------------------------------------------ Markdown
+
+NOTES = [
+    "- The paper's FID-VID, FVD, CLIP and LPIPS need networks that are absent here, and its objects are others. What "
+    "is tested is the direction, by a proxy: FID-VID and FVD by tof, dtssd and warp_gap (how the clip moves), CLIP "
+    "and LPIPS by psnr_masked, ssim and, for sudden changes, psnr_sudden (how each frame looks), fps by fps_network.",
+    "- Difference: proxy of the better variant minus that of the worse, evaluation views, same scene and seed; mean "
+    "over objects of the mean over seeds. Interval: 95 %, percentile bootstrap over objects. An interval that covers "
+    "0, and a single object, are not significant.",
+    "- Few objects make the interval too narrow: three cover the true mean in about 75 % of cases, seven in about "
+    "87 %. The tests are not independent, and none is corrected for their number.",
+    "- Table 2's check marks are lost in the text of the paper. Its sentence that removing the temporal part raises "
+    "FID-VID and FVD by 22.1 % fits the row 55.32 / 970.65 alone: that row is the spatial part without the temporal.",
+    "- Left out: T = 15 against T = 10, which the paper calls stable (an interval that covers 0 does not show "
+    "equality), and orders that it prints and does not claim (attention against GRU, temporal against spatial).",
+]
+
+
+def _summary_block(rows: list[dict]) -> list[str]:
+    """How often each verdict was given, by table."""
+    counted = Counter((row["table"], row["verdict"]) for row in rows)
+    tables = sorted({row["table"] for row in rows})
+    lines = [[f"Table {table}", *(str(counted[table, one]) for one in VERDICTS)] for table in tables]
+    return grid_lines(["", *VERDICTS], lines)
+
+
+def _claim_block(rows: list[dict]) -> list[str]:
+    """The claims of one table."""
+    lines = []
+    for row in rows:
+        metric, arrow = PROXIES[row["proxy"]], "↑" if row["direction"] == "higher" else "↓"
+        interval = f"[{signed(row['low'], metric)}, {signed(row['high'], metric)}]" if row["low"] is not None else ""
+        printed = zip(*(row[name].split("; ") for name in ("paper_metric", "paper_better", "paper_worse")), strict=True)
+        paper = ", ".join(f"{name} {better} against {worse}" for name, better, worse in printed)
+        claim = f"{row['claim']} (`{row['better']}` over `{row['worse']}`)"
+        numbers = [f"{row['n_objects']} × {row['n_seeds']}", signed(row["difference"], metric), interval]
+        reason = f" ({row['reason']})" if row["reason"] else ""
+        lines.append([claim, paper, f"{row['proxy']} {arrow}", *numbers, f"{row['verdict']}{reason}"])
+    return grid_lines(
+        ["claim", "paper", "our proxy", "objects × seeds", "mean difference", "95 % interval", "verdict"], lines
+    )
+
+
+def markdown_text(records: list[dict], rows: list[dict], comparisons: dict[str, Comparison]) -> str:
+    """The Markdown twin: summary, notes on the method, the claims table by table, provenance."""
+    counts = Counter(row["verdict"] for row in rows)
+    lines = [
+        "# What 4DSTR's tables claim, by our proxies",
+        "",
+        f"Of {len(rows)} tests, {counts[AGREES]} agree with the paper's direction, {counts[DISAGREES]} disagree, "
+        f"{counts[NOT_SIGNIFICANT]} are not significant and {counts[NOT_RUN]} were not run.",
+        "",
+        *_summary_block(rows),
+        "",
+        "## Method",
+        "",
+        *NOTES,
+    ]
+    for table in sorted({row["table"] for row in rows}):
+        comparison = comparisons[TABLES[table]]
+        seeds = ", ".join(map(str, comparison.seeds))
+        lines += ["", f"## Table {table}", ""]
+        lines += [f"Suite {comparison.suite} ({', '.join(comparison.scenes)}), seeds {seeds}.", ""]
+        lines += _claim_block([row for row in rows if row["table"] == table])
+    lines += ["", "## Provenance", "", *provenance_lines(records)]
+    return "\n".join(lines) + "\n"
+
+
+def main(metrics: list[Path], claims: Path, out: Path, markdown: Path, settings: ClaimsRun, report: Reporter) -> None:
+    """Hold every claim against the fits."""
+    comparisons = {comparison.name: comparison for comparison in settings.comparisons}
+    listed = read_claims(claims, comparisons)
+    records, rows = read_compared(sorted(metrics), settings.comparisons)
+    scores = fit_scores(rows)
+    judged = [judge(claim, comparisons[TABLES[claim["table"]]], scores) for claim in listed]
+    write_csv(out, HEADER, judged)
+    with replacing(markdown) as temporary:
+        temporary.write_text(markdown_text(records, judged, comparisons), encoding="utf-8")
+    counts = Counter(row["verdict"] for row in judged)
+    report.say(f"wrote {out}: " + ", ".join(f"{counts[one]} {one}" for one in VERDICTS))
+
+
+if __name__ == "__main__":
+    cli.run(main, "claims")

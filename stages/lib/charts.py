@@ -1,0 +1,93 @@
+"""The pictures of the ablation tables: one dot a scene, a black bar for their mean.
+
+Conventions
+-----------
+- Colours are Okabe and Ito's, told apart by people who do not see red and green alike; each also has its own marker
+  or dash, for print without colour.
+- A dot is the mean over seeds of one scene. Equal inputs give equal bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import matplotlib
+import pandas as pd
+
+from stages.contracts import replacing
+from stages.lib.comparisons import Comparison
+from stages.lib.scores import METRICS, heading
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+
+# Yellow comes last: it is faint on paper.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
+MARKERS = "osD^vP*X"
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
+DRAWN = ("psnr_masked", "tof")
+
+Lines = Mapping[str, Mapping[int, float]]
+"""Value at every frame, by variant."""
+
+
+def _style(index: int) -> tuple[str, str]:
+    return COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+
+
+def dots(axis: Axes, comparison: Comparison, scores: pd.DataFrame, metric: str) -> None:
+    """Draw one metric of every variant; scores as `scene_scores` gives them."""
+    chosen = scores[(scores["view"] == "evaluation") & (scores["metric"] == metric)]
+    table = chosen.pivot_table(index="variant", columns="scene", values="mean")
+    over_length = comparison.axis == "length"
+    names = [variant.name for variant in comparison.variants]
+    places = [variant.length if over_length else index for index, variant in enumerate(comparison.variants)]
+    table = table.reindex(index=names, columns=comparison.scenes)
+    for index, scene in enumerate(comparison.scenes):
+        colour, marker = _style(index)
+        style = {"color": colour, "marker": marker, "markeredgecolor": "0.2", "markeredgewidth": 0.5}
+        axis.plot(places, table[scene], linewidth=0.8, alpha=0.9, label=scene, **style)
+    width = 0.22 * (max(places) - min(places)) / max(len(places) - 1, 1) or 0.22
+    for place, mean in zip(places, table.mean(axis=1), strict=True):
+        axis.hlines(mean, place - width, place + width, color="black", linewidth=2.2, zorder=3)
+    axis.set_title(heading(metric, METRICS[metric]), fontsize=10)
+    axis.margins(x=0.12)
+    if over_length:
+        axis.set_xticks(places)
+        axis.set_xlabel("T, frames the encoder sees")
+    else:
+        axis.set_xticks(places, names, rotation=25, ha="right")
+    axis.grid(axis="y", color="0.9")
+
+
+def lines(axis: Axes, values: Lines, title: str) -> None:
+    """Draw one line a variant over the frames of the clip."""
+    for index, (variant, by_frame) in enumerate(values.items()):
+        frames = sorted(by_frame)
+        dash = DASHES[index % len(DASHES)]
+        axis.plot(frames, [by_frame[frame] for frame in frames], color=_style(index)[0], linestyle=dash, label=variant)
+    axis.set_title(title, fontsize=10)
+    axis.set_xlabel("frame")
+    axis.grid(axis="y", color="0.9")
+    if values:
+        axis.legend(fontsize=7)
+
+
+def write(out: Path, comparison: Comparison, scores: pd.DataFrame, extra: tuple[str, Lines] | None) -> None:
+    """Write the picture of a table; `extra` is the title and the values of a panel over the frames."""
+    panels = len(DRAWN) + (extra is not None)
+    figure, axes = pyplot.subplots(1, panels, figsize=(4.4 * panels, 3.8), layout="constrained")
+    for axis, metric in zip(axes, DRAWN, strict=False):
+        dots(axis, comparison, scores, metric)
+    if extra is not None:
+        lines(axes[-1], extra[1], extra[0])
+    figure.suptitle(f"{comparison.title}; suite {comparison.suite}", fontsize=11)
+    handles, labels = axes[0].get_legend_handles_labels()
+    mean = pyplot.Line2D([], [], color="black", linewidth=2.2)
+    place = {"loc": "outside lower center", "ncols": min(len(labels) + 1, 8)}
+    figure.legend([*handles, mean], [*labels, "mean of scenes"], fontsize=8, **place)
+    with replacing(out) as temporary:
+        figure.savefig(temporary, dpi=150, metadata={"Software": None})
+    pyplot.close(figure)

@@ -1,0 +1,156 @@
+"""Which fits the ablation tables compare, as data; it imports no pandas, so that the Snakefile may read it.
+
+Vocabulary
+----------
+- A *comparison* is one table: variants held against a *base* variant on the same scenes and seeds of one suite.
+- *table2* to *table5* are named after 4DSTR's tables; *comparison* is the method against its base on all scenes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from stages.settings import AblationsSettings, Config, Run, Section, SettingsError, VariantSettings
+
+Axis = Literal["variant", "length", "frame"]
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What a table compares, whatever the configuration is."""
+
+    title: str
+    variants: tuple[str, ...]
+    base: str
+    suite: str | None = None
+    """its own suite; None = the configured one"""
+    every_scene: bool = False
+    """all chosen scenes instead of `ablations.scenes`"""
+    speed: bool = False
+    """with the parameters and frame rates that the speed stage measures"""
+    axis: Axis = "variant"
+    """what the plot shows: variants side by side, over the window length T, or also over the frames of the clip"""
+    counts: bool = False
+    """plot the gaussians of every frame"""
+
+
+DEFINITIONS = {
+    "table2": Definition(
+        "Table 2: temporal and spatial rectification",
+        ("neither", "no_spatial", "no_temporal", "4dstr", "stag4d"),
+        base="neither",
+        counts=True,
+    ),
+    "table3": Definition("Table 3: 60 frames", ("stag4d", "4dstr"), base="stag4d", suite="embedded60", axis="frame"),
+    "table4": Definition(
+        "Table 4: temporal encoders and buffers",
+        ("4dstr", "gru", "attention", "mamba_attributes", "gru_attributes", "attention_attributes"),
+        base="4dstr",
+        speed=True,
+    ),
+    "table5": Definition(
+        "Table 5: length T of the temporal window", ("T2", "T5", "4dstr", "T15"), base="4dstr", axis="length"
+    ),
+    "comparison": Definition(
+        "4dstr against stag4d",
+        ("stag4d", "4dstr", "stag4d_count", "stag4d_time"),
+        base="stag4d",
+        every_scene=True,
+    ),
+}
+
+
+class ComparedVariant(Section):
+    """One row of a table."""
+
+    name: str
+    title: str
+    length: int
+    """T, tokens the temporal encoder sees"""
+
+
+class Comparison(Section):
+    """One table with everything the configuration says about it."""
+
+    name: str
+    title: str
+    suite: str
+    scenes: list[str]
+    seeds: list[int]
+    base: str
+    variants: list[ComparedVariant]
+    speed: bool
+    axis: Axis
+    counts: bool
+
+    def fits(self) -> list[tuple[str, str, str, int]]:
+        """Suite, scene, variant and seed of every fit."""
+        return [
+            (self.suite, scene, variant.name, seed)
+            for scene in self.scenes
+            for variant in self.variants
+            for seed in self.seeds
+        ]
+
+    def folders(self) -> list[str]:
+        """Where every fit is kept."""
+        return [f"results/{suite}/{scene}/{variant}/seed{seed}" for suite, scene, variant, seed in self.fits()]
+
+    def files(self) -> list[str]:
+        """The files that its table finds beside each metrics.csv, and that Snakemake therefore has to make."""
+        names = ["gaussians.csv", "speed.csv"] if self.speed else ["gaussians.csv"]
+        return [f"{folder}/{name}" for folder in self.folders() for name in names]
+
+
+class AblationsRun(Run):
+    """What the ablations stage is told."""
+
+    comparison: Comparison
+
+
+class ClaimsRun(Run):
+    """What the claims stage is told."""
+
+    comparisons: list[Comparison]
+
+
+def compare(
+    name: str,
+    configured: str,
+    scenes_of: Callable[[str], Iterable[str]],
+    ablations: AblationsSettings,
+    variant: Callable[[str], VariantSettings],
+    settings: Callable[[str], Config],
+) -> Comparison:
+    """The comparison of this name; `configured` is the suite of the run, the functions answer for a suite or variant.
+
+    Raises SettingsError when `ablations.scenes` names a scene that the suite does not have.
+    """
+    definition = DEFINITIONS[name]
+    suite = definition.suite or configured
+    available = list(scenes_of(suite))
+    everything = definition.every_scene or ablations.scenes == "all"
+    scenes = available if everything else list(dict.fromkeys(ablations.scenes))
+    for scene in scenes:
+        if scene not in available:
+            raise SettingsError(
+                f"ablations.scenes: {scene!r} is not among the scenes of suite {suite!r}: {', '.join(available)}. "
+                "Name some of these, or type `scenes: all`."
+            )
+    return Comparison(
+        name=name,
+        title=definition.title,
+        suite=suite,
+        scenes=scenes,
+        seeds=list(dict.fromkeys(ablations.seeds)),
+        base=definition.base,
+        variants=[
+            ComparedVariant(name=one, title=variant(one).title, length=settings(one).dynamic.temporal.length)
+            for one in definition.variants
+        ],
+        speed=definition.speed,
+        axis=definition.axis,
+        counts=definition.counts,
+    )

@@ -1,0 +1,170 @@
+"""4DSTR's temporal rectification (arXiv 2511.07241, eqs. 2 to 5): past frames correct a gaussian's scale and rotation.
+
+Vocabulary and conventions
+--------------------------
+- *token*: position, log-scale, quaternion and opacity of one gaussian at one frame, 11 numbers, embedded to D.
+- *buffer*: at most T - 1 entries of past frames, oldest first, one row a gaussian. It starts empty and grows, so
+  the first frames have a short window and never a padded one. A gaussian absent from a frame is masked there.
+- *window*: the buffer's tokens and the current one. The encoder turns it into one feature a gaussian (eq. 3).
+- *features* or *attributes*: what a frame leaves in the buffer, its feature (eq. 5) or its plain token.
+- *controls*: the few gaussians that own a buffer row when `controls` is set; the others blend the features and
+  past changes of their nearest controls (*spread*). Controls are present in every frame.
+- Residuals are added before activation; the heads start at zero, so an untrained module changes nothing.
+
+Letters: F frames of the clip, N gaussians, C controls (or N), D channels, S tokens of a window.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from stages.cli import StageError
+from stages.lib.deformation import linear
+from stages.lib.temporal.encoders import build
+from stages.lib.temporal.heads import DynamicWeights
+from stages.settings import TemporalSettings
+
+TOKEN_SIZE = 11
+# Log-scales of fitted gaussians lie around log(0.03) world units with a spread near 1; the layers expect that of 0.
+LOG_SCALE_CENTRE = -3.5
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Control rows (C,), and for every gaussian its nearest controls (N, k) as places in `rows` and weights (N, k)."""
+
+    rows: Tensor
+    nearest: Tensor
+    weights: Tensor
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a past frame left in the buffer: token (C,D), log_scales (C,3), quats (C,4), present (C,) or None = all."""
+
+    token: Tensor
+    log_scales: Tensor
+    quats: Tensor
+    present: Tensor | None
+
+
+@dataclass(frozen=True)
+class Past:
+    """Feature (C,D) of the current frame, and how scales (C,3) and quaternions (C,4) changed since the nearest past
+    frame in the buffer; `known` (C,) is False where there is none."""
+
+    feature: Tensor
+    log_scales: Tensor
+    quats: Tensor
+    known: Tensor
+
+
+class Rectification(nn.Module):
+    """Encoder and heads of the temporal rectification; state is passed as the buffer, a tuple of entries."""
+
+    def __init__(self, settings: TemporalSettings, bounds: float, generator: torch.Generator) -> None:
+        super().__init__()
+        self.settings = settings
+        self.bounds = bounds
+        self.embed = linear(TOKEN_SIZE, settings.width, generator)
+        self.encoder = build(settings, generator)
+        self.scale_head = DynamicWeights(settings.width, 3, generator)
+        self.quat_head = DynamicWeights(settings.width, 4, generator)
+
+    def token(self, gaussians: dict[str, Tensor]) -> Tensor:
+        """Embedded attributes (C, D) of gaussians at one frame."""
+        parts = (
+            gaussians["means"] / self.bounds,
+            gaussians["log_scales"] - LOG_SCALE_CENTRE,
+            nn.functional.normalize(gaussians["quats"], dim=-1),
+            gaussians["opacity_logits"].sigmoid()[..., None],
+        )
+        return self.embed(torch.cat(parts, dim=-1))
+
+    def remember(
+        self, buffer: tuple[Entry, ...], gaussians: dict[str, Tensor], present: Tensor | None, feature: Tensor | None
+    ) -> tuple[Entry, ...]:
+        """The buffer after a frame; `feature` is needed where features are kept."""
+        token = feature if self.settings.buffer == "features" else self.token(gaussians)
+        entry = Entry(token, gaussians["log_scales"], gaussians["quats"], present)
+        return (*buffer, entry)[-self.settings.length + 1 :] if self.settings.length > 1 else ()
+
+    def encode(self, buffer: tuple[Entry, ...], gaussians: dict[str, Tensor]) -> Past:
+        """Feature and past changes of the current frame, whose gaussians all count as present."""
+        token = self.token(gaussians)
+        window = torch.stack([*(entry.token for entry in buffer), token], dim=1)
+        present = None
+        everyone = torch.ones(len(token), dtype=torch.bool, device=token.device)
+        if any(entry.present is not None for entry in buffer):
+            found = (everyone if entry.present is None else entry.present for entry in buffer)
+            present = torch.stack([*found, everyone], dim=1)
+        known = torch.zeros_like(everyone)
+        log_scales, quats = gaussians["log_scales"], gaussians["quats"]
+        for entry in buffer:
+            here = everyone if entry.present is None else entry.present
+            known = known | here
+            log_scales = torch.where(here[:, None], entry.log_scales, log_scales)
+            quats = torch.where(here[:, None], entry.quats, quats)
+        changes = log_scales - gaussians["log_scales"], quats - gaussians["quats"]
+        return Past(self.encoder(window, present), *changes, known)
+
+    def residuals(self, past: list[Past], gaussians: dict[str, Tensor], spread: Spread | None) -> dict[str, Tensor]:
+        """Residuals of log_scales (M,N,3) and quats (M,N,4) of M frames, from the attributes (M,N,...) before them."""
+        frames = len(past)
+        packed = torch.stack([torch.cat([p.feature, p.log_scales, p.quats], dim=1) for p in past])
+        known = torch.stack([p.known for p in past])
+        if spread is not None:
+            count = packed.shape[1]
+            place = torch.arange(frames, device=packed.device)[:, None, None] * count + spread.nearest
+            packed = nn.functional.embedding_bag(
+                place.flatten(0, 1),
+                packed.flatten(0, 1),
+                mode="sum",
+                per_sample_weights=spread.weights.expand(frames, -1, -1).flatten(0, 1),
+            )
+            # Controls are present in every frame, so either all of them have a past or none.
+            known = known[:, :1].expand(-1, len(spread.nearest))
+        packed, known = packed.reshape(-1, packed.shape[-1]), known.reshape(-1)
+        feature, scale_change, quat_change = packed.split([self.settings.width, 3, 4], dim=1)
+        log_scales = gaussians["log_scales"].flatten(0, 1) - LOG_SCALE_CENTRE
+        quats = gaussians["quats"].flatten(0, 1)
+        found = {
+            "log_scales": self.scale_head(feature, log_scales, log_scales + scale_change, known),
+            "quats": self.quat_head(feature, quats, quats + quat_change, known),
+        }
+        return {name: value.unflatten(0, (frames, -1)) for name, value in found.items()}
+
+
+def spread_over(means: Tensor, present: Tensor, settings: TemporalSettings) -> Spread | None:
+    """Controls chosen far apart among the gaussians present in all frames, and everyone's nearest ones.
+
+    means (N,3), present (F,N). None when every gaussian is its own control. Raises StageError when no gaussian is
+    present throughout.
+    """
+    if settings.controls is None:
+        return None
+    points = means.detach()
+    lasting = torch.nonzero(present.all(0))[:, 0]
+    if not len(lasting):
+        raise StageError(
+            "no gaussian is present in every frame, so none can be a control of the temporal rectification. "
+            "Type `dynamic: {temporal: {controls: null}}`, or lower densify.prune_opacity."
+        )
+    rows = lasting[_far_apart(points[lasting], min(settings.controls, len(lasting)))]
+    distance, nearest = torch.cdist(points, points[rows]).topk(min(settings.neighbours, len(rows)), largest=False)
+    # Inverse squared distance; the floor, a hundredth of the field, keeps a control itself finite.
+    weights = 1 / (distance.square() + 1e-4)
+    return Spread(rows, nearest, weights / weights.sum(1, keepdim=True))
+
+
+def _far_apart(points: Tensor, count: int) -> Tensor:
+    """Places (count,) of farthest-point samples, from the point nearest to the middle on."""
+    chosen = [int((points - points.mean(0)).square().sum(1).argmin())]
+    distance = (points - points[chosen[0]]).square().sum(1)
+    for _ in range(count - 1):
+        chosen.append(int(distance.argmax()))
+        distance = torch.minimum(distance, (points - points[chosen[-1]]).square().sum(1))
+    return torch.tensor(chosen, device=points.device)

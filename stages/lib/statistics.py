@@ -1,0 +1,78 @@
+"""Paired differences and their bootstrap interval: NumPy, one fixed seed, no other randomness.
+
+Vocabulary
+----------
+- An *object* is a scene, the unit that is drawn at random: other seeds of one scene are not new evidence about
+  other scenes, so seeds are averaged within their object before anything is resampled.
+- A *pair* is one object and seed that both sides have; whatever only one side has is left out.
+- The *interval* is Efron's percentile bootstrap over objects, 95 %.
+
+What the interval is not: exact for few objects. For normal differences it covers the true mean in 75 % of cases with
+3 objects (it is then their range), 87 % with 7, 92 % with 20 (a test measures two of these).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+CONFIDENCE = 0.95
+RESAMPLES = 20_000
+BOOTSTRAP_SEED = 0
+
+ONE_OBJECT = "one object: no interval"
+NO_PAIR = "no object and seed that both sides have"
+
+Scores = Mapping[tuple[str, str], float]
+"""Score of each fit, by object and seed."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Mean over objects of a paired difference, and its interval."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    """None with one object"""
+    n_objects: int
+    n_pairs: int
+
+    @property
+    def significant(self) -> bool:
+        """Whether there is an interval and 0 lies outside it."""
+        return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
+
+
+def bootstrap_interval(values: np.ndarray) -> tuple[float, float] | None:
+    """Ends of the interval of the mean of values (n,), one an object; None when n < 2.
+
+    Equal values in any order give equal bits.
+    """
+    if len(values) < 2:
+        return None
+    values = np.sort(np.asarray(values, np.float64))
+    drawn = np.random.default_rng(BOOTSTRAP_SEED).integers(0, len(values), (RESAMPLES, len(values)))
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(values[drawn].mean(axis=1), [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def paired_differences(scores: Scores, base: Scores) -> dict[tuple[str, str], float]:
+    """Score minus the base's for every pair, sorted by object and seed; NaN on either side is no score."""
+    differences = {key: scores[key] - base[key] for key in sorted(scores) if key in base}
+    return {key: value for key, value in differences.items() if np.isfinite(value)}
+
+
+def estimate(differences: Mapping[tuple[str, str], float]) -> Estimate | None:
+    """Mean over objects of the mean over seeds, with its interval; None without any pair."""
+    by_object: dict[str, list[float]] = {}
+    for (name, _), value in sorted(differences.items()):
+        by_object.setdefault(name, []).append(value)
+    if not by_object:
+        return None
+    means = np.sort([np.mean(values) for values in by_object.values()])
+    low, high = bootstrap_interval(means) or (None, None)
+    return Estimate(float(means.mean()), low, high, len(means), len(differences))

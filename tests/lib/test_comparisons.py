@@ -1,0 +1,61 @@
+"""The tables' definitions: every variant exists, the configuration chooses scenes and seeds, and nothing is heavy."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from stages.experiment import Experiment
+from stages.lib.comparisons import DEFINITIONS, Comparison, compare
+from stages.settings import SettingsError
+
+
+def planned(name: str, **config) -> Comparison:
+    experiment = Experiment(config)
+
+    def scenes_of(suite: str) -> list[str]:
+        return experiment.scenes if suite == experiment.suite else list(experiment.suite_settings(suite).scenes)
+
+    ablations = experiment.config.ablations
+    return compare(name, experiment.suite, scenes_of, ablations, experiment.variant, experiment.settings)
+
+
+@pytest.mark.parametrize("name", DEFINITIONS)
+def test_every_table_can_be_planned_and_holds_its_base(name):
+    found = planned(name)
+    assert found.base in {variant.name for variant in found.variants}
+    assert found.suite == ("embedded60" if name == "table3" else "embedded")
+    assert len(found.folders()) == len(set(found.folders())) == len(found.scenes) * len(found.variants) * 3
+
+
+def test_scenes_are_three_or_all():
+    assert planned("table2").scenes == ["mouth", "propeller", "walk"]
+    assert len(planned("table2", ablations={"scenes": "all"}).scenes) == 7
+    assert len(planned("comparison").scenes) == 7
+    assert planned("comparison", scenes=["swim"]).scenes == ["swim"]
+
+
+def test_an_unknown_scene_names_the_known_ones():
+    with pytest.raises(SettingsError, match="'propeller' is not among the scenes of suite 'smoke': mouth"):
+        planned("table2", suite="smoke")
+
+
+def test_lengths_come_from_the_settings():
+    assert [variant.length for variant in planned("table5").variants] == [2, 5, 10, 15]
+    assert planned("table5", dynamic={"temporal": {"length": 8}}).variants[2].length == 8
+
+
+def test_folders_and_files_of_a_fit():
+    found = planned("table4", ablations={"scenes": ["walk"], "seeds": [4]})
+    assert found.folders()[1] == "results/embedded/walk/gru/seed4"
+    assert found.files()[2:4] == [f"{found.folders()[1]}/{name}" for name in ("gaussians.csv", "speed.csv")]
+    assert not any("speed.csv" in file for file in planned("table2").files())
+
+
+def test_the_definitions_load_without_pandas():
+    code = (
+        "import sys, stages.lib.comparisons; assert not {'pandas', 'torch', 'matplotlib', 'numpy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,177 @@
+"""The ablations stage: rows in the comparison's order, figures of the fits, paired differences, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+from pathlib import Path
+
+import pytest
+
+from stages import ablations
+from stages.cli import Reporter, StageError
+from stages.lib import fit_files
+from stages.lib.comparisons import AblationsRun, Comparison
+from stages.lib.scores import HEADER
+from tests.stages.comparing import comparison, write_beside, write_fit
+
+GAIN = {("mouth", 0): 1.0, ("mouth", 1): 3.0, ("walk", 0): 4.0, ("walk", 1): 4.0}
+
+
+def fill(folder: Path, chosen: Comparison, **given) -> list[Path]:
+    """Every fit of a comparison: the base at 20 dB, the others above it by GAIN, tof the lower the better."""
+    paths = []
+    for fit in chosen.fits():
+        _, scene, variant, seed = fit
+        gain = 0.0 if variant == chosen.base else GAIN[scene, seed]
+        scores = {"psnr_masked": 20 + gain, "psnr": 25 + gain, "ssim": 0.9, "tof": 0.5 - gain / 100, "dtssd": 0.01}
+        paths.append(write_fit(folder, fit, scores | {"warp_gap": 0.1, "psnr_sudden": 15 + gain}, **given))
+    return paths
+
+
+def make(folder: Path, paths: list[Path], chosen: Comparison) -> tuple[list[dict], str]:
+    """Rows and Markdown of the table."""
+    report = Reporter("ablations", "", io.StringIO(), io.StringIO())
+    outputs = [folder / f"{chosen.name}{end}" for end in (".csv", ".md", ".png")]
+    ablations.main(paths, *outputs, AblationsRun(comparison=chosen), report)
+    with open(outputs[0], encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert outputs[2].read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    return rows, outputs[1].read_text(encoding="utf-8")
+
+
+def test_the_header_extends_that_of_table_1(tmp_path):
+    chosen = comparison("neither", "4dstr")
+    rows, _ = make(tmp_path, fill(tmp_path, chosen), chosen)
+    extra = [name + end for name in ("psnr_sudden", "gaussians", "fit_s", "fit_mb") for end in ("", "_se", "_reason")]
+    assert list(rows[0]) == HEADER + extra
+    assert ablations.header(comparison("T2", axis="length"))[-1] == "length"
+    assert "encoder_parameters" in ablations.header(comparison("a", speed=True))
+
+
+def test_rows_stand_in_the_comparisons_order_with_means_over_seeds_then_scenes(tmp_path):
+    chosen = comparison("neither", "4dstr", "b")
+    rows, _ = make(tmp_path, fill(tmp_path, chosen)[::-1], chosen)
+    assert [row["variant"] for row in rows] == ["neither", "4dstr", "b"]
+    assert rows[1]["method"] == "4dstr (toy)"
+    assert (rows[1]["n_scenes"], rows[1]["n_seeds"], rows[1]["source"]) == ("2", "2", "measured")
+    assert [float(rows[1][name]) for name in ("psnr_masked", "psnr_masked_se", "psnr_sudden")] == [23.0, 1.0, 18.0]
+
+
+def test_differences_are_paired_and_have_an_interval_over_objects(tmp_path):
+    chosen = comparison("neither", "4dstr")
+    _, markdown = make(tmp_path, fill(tmp_path, chosen), chosen)
+    assert "## Difference to `neither`" in markdown
+    assert "| `4dstr` | 2 | 4 | **+3.00 [+2.00, +4.00]** | +0.0000 [+0.0000, +0.0000] | **-0.0300" in markdown
+    assert "| `4dstr` | mouth | 1 | +3.00 | +0.0000 | -0.0300 |" in markdown
+
+
+def test_one_object_has_no_interval(tmp_path):
+    chosen = comparison("neither", "4dstr", scenes=("mouth",))
+    _, markdown = make(tmp_path, fill(tmp_path, chosen), chosen)
+    assert "| `4dstr` | 1 | 2 | +2.00, one object: no interval |" in markdown
+
+
+def test_figures_of_the_fits(tmp_path):
+    chosen = comparison("4dstr", "gru", speed=True, counts=True)
+    paths = fill(tmp_path, chosen)
+    for path, (_, _, variant, seed) in zip(paths, chosen.fits(), strict=True):
+        counts = [(100, 0, 7), (100, 1, 7), (200, 0, 1000 + seed), (200, 1, 2000 + seed)]
+        measured = {"encoder_parameters": 9920, "model_parameters": 1e5, "fps_network": 30 + seed, "fps_baked": 90}
+        write_beside(
+            path, counts if variant == "4dstr" else None, {"s": 10 + seed, "max_rss": 500, "cpu_time": None}, measured
+        )
+    rows, markdown = make(tmp_path, paths, chosen)
+    names = ("gaussians", "fit_s", "fit_mb", "encoder_parameters", "fps_network", "fps_baked")
+    assert [float(rows[0][name]) for name in names] == [1500.5, 10.5, 500, 9920, 30.5, 90]
+    assert (rows[1]["gaussians"], rows[1]["gaussians_reason"]) == ("", "no gaussians.csv, or none counted")
+    assert "fps_network: renders per second" in markdown
+
+
+def test_absent_figures_have_a_reason(tmp_path):
+    chosen = comparison("neither", "4dstr", speed=True)
+    paths = fill(tmp_path, chosen)
+    write_beside(paths[0], benchmark={"s": 12.0, "max_rss": "NA"})
+    row = make(tmp_path, paths, chosen)[0][0]
+    assert (row["fit_s"], row["fit_mb"]) == ("12", "")
+    assert "no benchmark of the fit" in row["fit_s_reason"]
+    assert "has no max_rss" in row["fit_mb_reason"]
+    assert row["fps_baked_reason"] == "no speed.csv"
+    assert row["gaussians_reason"]
+
+
+def test_a_variant_and_a_scene_that_were_not_run_are_said(tmp_path):
+    chosen = comparison("neither", "4dstr", "gru")
+    paths = [path for path in fill(tmp_path, chosen) if "gru" not in path.parts]
+    paths.remove(tmp_path / "toys/walk/4dstr/seed1/metrics.csv")
+    rows, markdown = make(tmp_path, paths, chosen)
+    assert (rows[2]["psnr"], rows[2]["n_scenes"], rows[2]["psnr_reason"]) == ("", "0", "not run: no metrics of gru")
+    assert (float(rows[1]["psnr"]), rows[1]["psnr_reason"]) == (28.0, "not run: walk seed 1")
+    assert (rows[1]["clip"], rows[1]["clip_reason"]) == ("", "needs network weights; not computed")
+    assert "- `gru` not run: no metrics of gru" in markdown and "- `4dstr` not run: walk seed 1" in markdown
+    assert "| `gru` | 0 | 0 | no object and seed that both sides have |" in markdown
+
+
+def test_a_missing_base_leaves_the_means(tmp_path):
+    chosen = comparison("neither", "4dstr")
+    paths = [path for path in fill(tmp_path, chosen) if "4dstr" in path.parts]
+    rows, markdown = make(tmp_path, paths, chosen)
+    assert rows[0]["psnr_reason"] == "not run: no metrics of neither" and float(rows[1]["psnr"]) == 28.0
+    assert "| `4dstr` | 0 | 0 | no object" in markdown
+
+
+def test_an_undefined_metric_keeps_its_reason(tmp_path):
+    chosen = comparison("neither", "4dstr")
+    paths = fill(tmp_path, chosen)
+    for seed in (0, 1):
+        write_fit(tmp_path, ("toys", "walk", "4dstr", seed), {"psnr": 20.0, "psnr_sudden": "no pixel changes"})
+    rows, markdown = make(tmp_path, paths, chosen)
+    assert rows[1]["psnr_sudden_reason"] == "1 of 2 scenes: no pixel changes; one scene: no standard error"
+    assert "| +2.00, one object: no interval |" in markdown
+
+
+@pytest.mark.parametrize("given", [{"device": "cuda"}, {"frames": 60}, {"anchors": "inflated"}, {"size": "64x64"}])
+def test_mixed_provenance_is_refused(tmp_path, given):
+    chosen = comparison("neither", "4dstr")
+    paths = fill(tmp_path, chosen)
+    write_fit(tmp_path, ("toys", "walk", "4dstr", 1), {"psnr": 20.0}, **given)
+    with pytest.raises(StageError, match=f"the fits of suite toys were made with {next(iter(given))} .*expected one"):
+        make(tmp_path, paths, chosen)
+
+
+def test_a_fit_of_no_comparison_is_refused(tmp_path):
+    chosen = comparison("neither", "4dstr")
+    other = write_fit(tmp_path, ("toys", "walk", "static", 0), {"psnr": 20.0})
+    with pytest.raises(StageError, match="variant static, seed 0, which the settings do not name"):
+        make(tmp_path, [*fill(tmp_path, chosen), other], chosen)
+
+
+def test_equal_inputs_give_equal_bytes_in_any_order(tmp_path):
+    chosen = comparison("neither", "4dstr", "b", counts=True)
+    paths = fill(tmp_path, chosen)
+    for path in paths:
+        write_beside(path, [(1, 0, 10), (1, 1, 20)])
+    names = [f"table2{end}" for end in (".csv", ".md", ".png")]
+    make(tmp_path, paths, chosen)
+    first = [(tmp_path / name).read_bytes() for name in names]
+    make(tmp_path, paths[::-1], chosen)
+    assert [(tmp_path / name).read_bytes() for name in names] == first
+
+
+def test_pictures_over_length_and_frames(tmp_path):
+    for axis in ("length", "frame"):
+        chosen = comparison("T2", "T10x", axis=axis)
+        rows, markdown = make(tmp_path, fill(tmp_path, chosen), chosen)
+        assert ("| T |" in markdown) == (axis == "length")
+    assert "length" not in rows[0]
+
+
+def test_counts_are_the_last_steps(tmp_path):
+    path = write_fit(tmp_path, ("toys", "mouth", "a", 0), {"psnr": 1.0})
+    assert fit_files.gaussian_counts(path.parent) == {}
+    write_beside(path, [(9, 0, 5), (10, 0, 6), (10, 1, 8)])
+    assert fit_files.gaussian_counts(path.parent) == {0: 6.0, 1: 8.0}
+    shutil.copy(path, path.parent / "gaussians.csv")
+    with pytest.raises(StageError, match="expected rows of"):
+        fit_files.gaussian_counts(path.parent)
