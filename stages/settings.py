@@ -125,7 +125,7 @@ class PhotometricSettings(Section):
 class CanonicalSettings(Section):
     """Static fit of the key frame."""
 
-    steps: int = Field(500, ge=1, description="optimisation steps (STAG4D: 700)")
+    steps: int = Field(300, ge=1, description="optimisation steps (STAG4D: 700)")
     anchor_views: int = Field(6, ge=0, le=6, description="anchor views drawn per step beside the input view")
     n_gaussians: int = Field(4500, ge=1, description="gaussians at the start (STAG4D: 10000)")
     init_radius: float = Field(
@@ -197,14 +197,14 @@ class DynamicSettings(Section):
         "fitted", description="static = the canonical repeated over time, the floor"
     )
     images: int = Field(
-        6300,
+        4200,
         ge=1,
         description="images rendered during the fit, equally many for all methods; steps = images / (sub_clip x views)",
     )
     sub_clip: int = Field(
         1, ge=1, description="consecutive frames a step, their losses averaged (4DSTR's collective average loss)"
     )
-    anchor_views: int = Field(6, ge=0, le=6, description="anchor views drawn per step beside the input view")
+    anchor_views: int = Field(2, ge=0, le=6, description="anchor views drawn per frame beside the input view")
     lr_field: float = Field(
         3e-2, gt=0, description="learning rate of the planes at the start (STAG4D, effective: 1.6e-2)"
     )
@@ -256,7 +256,9 @@ class Config(Section):
     )
     name: str | None = Field(None, description="scene name for `path`; null = the file's name")
     scenes: list[str] | None = Field(None, description="subset of the suite's scenes; null = all")
-    variants: list[str] = Field(["static", "stag4d"], min_length=1, description="names of files in config/variants/")
+    variants: list[str] = Field(
+        ["static", "stag4d", "4dstr"], min_length=1, description="names of files in config/variants/"
+    )
     seeds: list[int] = Field([0], min_length=1, description="one fit per seed")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto = cuda when there is one")
     threads: int = Field(

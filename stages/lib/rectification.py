@@ -22,9 +22,10 @@ import torch
 from torch import Tensor, nn
 
 from stages.cli import StageError
+from stages.lib.blend import blend
 from stages.lib.deformation import linear
 from stages.lib.temporal.encoders import build
-from stages.lib.temporal.heads import DynamicWeights
+from stages.lib.temporal.heads import DynamicWeights, Source
 from stages.settings import TemporalSettings
 
 TOKEN_SIZE = 11
@@ -53,8 +54,8 @@ class Entry:
 
 @dataclass(frozen=True)
 class Past:
-    """Feature (C,D) of the current frame, and how scales (C,3) and quaternions (C,4) changed since the nearest past
-    frame in the buffer; `known` (C,) is False where there is none."""
+    """Feature (C,D) of the current frame, and how log-scales (C,3) and quaternions (C,4) changed since the nearest past
+    frame in the buffer; `known` (C,) is False where there is none, and the change is zero."""
 
     feature: Tensor
     log_scales: Tensor
@@ -71,6 +72,7 @@ class Rectification(nn.Module):
         self.bounds = bounds
         self.embed = linear(TOKEN_SIZE, settings.width, generator)
         self.encoder = build(settings, generator)
+        self.source = Source(settings.width, generator)
         self.scale_head = DynamicWeights(settings.width, 3, generator)
         self.quat_head = DynamicWeights(settings.width, 4, generator)
 
@@ -96,44 +98,41 @@ class Rectification(nn.Module):
         """Feature and past changes of the current frame, whose gaussians all count as present."""
         token = self.token(gaussians)
         window = torch.stack([*(entry.token for entry in buffer), token], dim=1)
-        present = None
         everyone = torch.ones(len(token), dtype=torch.bool, device=token.device)
-        if any(entry.present is not None for entry in buffer):
-            found = (everyone if entry.present is None else entry.present for entry in buffer)
-            present = torch.stack([*found, everyone], dim=1)
-        known = torch.zeros_like(everyone)
-        log_scales, quats = gaussians["log_scales"], gaussians["quats"]
-        for entry in buffer:
-            here = everyone if entry.present is None else entry.present
+        now = gaussians["log_scales"], gaussians["quats"]
+        if all(entry.present is None for entry in buffer):
+            # The common case, without masks: everyone's nearest past frame is the last one.
+            last = (buffer[-1].log_scales, buffer[-1].quats) if buffer else now
+            changes = (here - before for here, before in zip(now, last, strict=True))
+            return Past(self.encoder(window, None), *changes, everyone if buffer else ~everyone)
+        found = [everyone if entry.present is None else entry.present for entry in buffer]
+        known, (log_scales, quats) = ~everyone, now
+        for entry, here in zip(buffer, found, strict=True):
             known = known | here
             log_scales = torch.where(here[:, None], entry.log_scales, log_scales)
             quats = torch.where(here[:, None], entry.quats, quats)
-        changes = log_scales - gaussians["log_scales"], quats - gaussians["quats"]
-        return Past(self.encoder(window, present), *changes, known)
+        present = torch.stack([*found, everyone], dim=1)
+        return Past(self.encoder(window, present), now[0] - log_scales, now[1] - quats, known)
 
     def residuals(self, past: list[Past], gaussians: dict[str, Tensor], spread: Spread | None) -> dict[str, Tensor]:
         """Residuals of log_scales (M,N,3) and quats (M,N,4) of M frames, from the attributes (M,N,...) before them."""
         frames = len(past)
-        packed = torch.stack([torch.cat([p.feature, p.log_scales, p.quats], dim=1) for p in past])
+        feature = torch.stack([p.feature for p in past])
+        changes = torch.stack([torch.cat([p.log_scales, p.quats], dim=1) for p in past])
+        packed = torch.cat([self.source(feature), feature, changes], dim=2)
         known = torch.stack([p.known for p in past])
         if spread is not None:
-            count = packed.shape[1]
-            place = torch.arange(frames, device=packed.device)[:, None, None] * count + spread.nearest
-            packed = nn.functional.embedding_bag(
-                place.flatten(0, 1),
-                packed.flatten(0, 1),
-                mode="sum",
-                per_sample_weights=spread.weights.expand(frames, -1, -1).flatten(0, 1),
-            )
+            packed = blend(packed, spread.nearest, spread.weights)
             # Controls are present in every frame, so either all of them have a past or none.
             known = known[:, :1].expand(-1, len(spread.nearest))
         packed, known = packed.reshape(-1, packed.shape[-1]), known.reshape(-1)
-        feature, scale_change, quat_change = packed.split([self.settings.width, 3, 4], dim=1)
+        width = self.settings.width
+        source, feature, scale_change, quat_change = packed.split([width, width, 3, 4], dim=1)
         log_scales = gaussians["log_scales"].flatten(0, 1) - LOG_SCALE_CENTRE
         quats = gaussians["quats"].flatten(0, 1)
         found = {
-            "log_scales": self.scale_head(feature, log_scales, log_scales + scale_change, known),
-            "quats": self.quat_head(feature, quats, quats + quat_change, known),
+            "log_scales": self.scale_head(source, feature, log_scales, scale_change, known),
+            "quats": self.quat_head(source, feature, quats, quat_change, known),
         }
         return {name: value.unflatten(0, (frames, -1)) for name, value in found.items()}
 

@@ -100,14 +100,16 @@ def test_training_and_baking_agree_on_a_frame(encoder, controls, first):
 
 @every_encoder
 def test_training_and_baking_agree_with_features_in_the_buffer(encoder):
-    """Features remember more than the buffer holds: exact while warm-up reaches the first frame, close after it."""
+    """Features remember more than the buffer holds: exact while warm-up reaches the first frame, and after it much
+    nearer than without warm-up."""
     model, params = motion(encoder=encoder), gaussians()
     whole = baked(model, params)
     exact, late = trained(model, params, 3, 2), trained(model, params, 6, 2)
+    cold, _ = model(params, TIMES[6:], None, None)
     for name in ("log_scales", "quats"):
         assert torch.allclose(exact[name], whole[name][3:5], atol=1e-5)
-        moved = (whole[name][6:] - params[name]).abs().max()
-        assert (late[name] - whole[name][6:]).abs().max() < 0.3 * moved
+        error, without = ((moved[name] - whole[name][6:]).norm() for moved in (late, cold))
+        assert error < 0.5 * without
 
 
 @every_encoder

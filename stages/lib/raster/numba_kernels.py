@@ -7,6 +7,7 @@ Vocabulary
   alpha >= 1/255, clipped to the image. An invisible gaussian has first row 1 and last row 0.
 - *tile*: TILE_H x TILE_W pixels. A (view, tile) pair is one task of the thread pool.
 - *entry*: one (tile, gaussian) pair; the entries of a tile are sorted by depth.
+- *segment*: LANES neighbouring pixels of one row in one entry, the unit of blending.
 - *slot*: where one entry leaves its partial gradient. Slots of one gaussian are neighbours and are
   added in a fixed order, so gradients are bit-identical for any number of threads, without atomics.
 - *plane*: one channel of one row inside a tile's scratch, STRIDE float32 long.
@@ -16,6 +17,10 @@ Why it is fast
 --------------
 - Rows of the exact ellipse are visited instead of its bounding box, LANES pixels at a time, in explicit SIMD
   (`simd`). Sums over pixels stay in registers and lanes are added up once per entry.
+- The segments of a batch of entries are listed first and blended then: neither waits for the other's latency, and a
+  loop over a known count of segments leaves the processor little to guess wrong.
+- Depth order visits gaussians at random, so their memory is asked for some entries before: waiting for it was a third
+  of the time.
 - Projection, both ways, runs on blocks of gaussians in planes at constant distances in one array, so that LLVM
   proves that they do not overlap and vectorises the loop.
 - `error_model="numpy"`: Python's check for division by zero alone keeps a loop scalar.
@@ -40,9 +45,11 @@ from stages.lib.raster.simd import (
     exp2_of_negative,
     floor,
     lane_sum,
+    lane_sums,
     load,
     maximum,
     minimum,
+    prefetch,
     ramp,
     select,
     splat,
@@ -70,15 +77,18 @@ HALF = f4(0.5)
 RECORD_SIZE = 8
 X, Y, CONIC_XX, CONIC_XY, CONIC_YY, REACH2, LOG2_OPACITY, DEPTH = range(8)
 
+RECT_SIZE = 4
+
 # Columns of a slot: sums over the pixels of one entry, with v = alpha dL/dalpha and w the blending weight.
 SLOT_SIZE = 10
 # v, v dx, v dy, v dx^2, v dx dy, v dy^2, then w dL/d(red, green, blue, depth).
 V_0, V_X, V_Y, V_XX, V_XY, V_YY, W_RED, W_GREEN, W_BLUE, W_DEPTH = range(10)
 
-TILE_H = 16  # rows: fewer cost more entries (8 measured 15 % slower), more leave too few tasks for the threads
-TILE_W = 256  # columns: the scratch of one tile stays inside a 256 KiB L2 cache; 32 to 128 measured no faster
-STRIDE = 272  # TILE_W and two bodies of padding, where the last lanes of a row may write
+TILE_H = 32  # rows: fewer cost more entries (16 measured 5 % slower), more leave too few tasks for the threads
+TILE_W = 128  # columns: the scratch of one tile stays inside a 256 KiB L2 cache; 32 measured slower
+STRIDE = 144  # TILE_W and two bodies of padding, where the last lanes of a row may write
 LANES = 8  # rows are 5 to 6 pixels wide in practice; 16 lanes measured slower
+AHEAD = 16  # entries from asking for memory to reading it: depth order is random in memory
 
 BLOCK = 64  # gaussians projected together: a block's 50 planes of this length stay inside a 32 KiB L1 cache
 
@@ -440,6 +450,8 @@ def list_entries(
         cursor = tile_starts[v].copy()
         begin = view_starts[v]
         for j in range(visible_count[v]):
+            later = min(j + AHEAD, visible_count[v] - 1)
+            prefetch(rects[v], np.uint64(order[v, later]) * np.uint64(RECT_SIZE))
             i = order[v, j]
             slot = begin + slot_starts[v, i]
             top, bottom, left, right = tile_rect(rects[v, i])
@@ -461,33 +473,74 @@ def record_of(records, i):
     )  # fmt: skip
 
 
-# What `fill_rows` keeps of each row of one gaussian in one tile: log2(alpha)'s constant and linear term in dx,
-# first and last column (whole numbers, clipped to the tile, first > last outside the ellipse).
-CONSTANT, LINEAR, BEGIN, END = (np.uint64(k * TILE_H) for k in range(4))
-ROWS_SIZE = 4 * TILE_H
+@njit(**INLINE_JIT)
+def rect_of(rects, i):
+    """The four columns of rect i."""
+    return rects[i, 0], rects[i, 1], rects[i, 2], rects[i, 3]
+
+
+# What `fill_segments` keeps of each segment, as planes of one array: where its first pixel lies in the scratch (a whole
+# number), dx and dy of that pixel, log2(alpha)'s constant and linear term in dx, last column minus first of its row.
+BATCH = 32  # entries whose segments are listed together: some 200 segments, which stay in a 32 KiB L1 cache
+SEGMENTS = 2048
+POSITION, DX, DY, CONSTANT, LINEAR, WIDTH = (np.uint64(k * SEGMENTS) for k in range(6))
+SEGMENTS_SIZE = 6 * SEGMENTS
+# A batch ends where the largest gaussian might not fit; its last lanes may write past its end.
+SEGMENTS_FULL = SEGMENTS - TILE_H * (TILE_W // LANES) - LANES
 
 
 @njit(**INLINE_JIT)
-def fill_rows(record, first_row, count, column_first, column_last, rows):
-    """For `count` rows of a tile, LANES at once: where the gaussian's ellipse begins and ends, and log2(alpha).
+def prefetch_gaussian(records, rects, colors, i):
+    """Ask for what blending reads of gaussian i."""
+    i = np.uint64(i)
+    prefetch(records, i * np.uint64(RECORD_SIZE))
+    prefetch(rects, i * np.uint64(RECT_SIZE))
+    prefetch(colors, i * np.uint64(3))
 
-    record: its eight columns. rows (ROWS_SIZE,), filled from its beginning for first_row, first_row + 1, ...
+
+@njit(**INLINE_JIT)
+def fill_segments(record, rect, bounds, row_stride, n, segments):
+    """List the segments of one gaussian in one tile from index n on, LANES rows at once; returns their end.
+
+    record: its eight columns. rect: its four. row_stride: float32 from one row of the scratch to the next.
+    A row outside the ellipse gets a segment too, in which no pixel reaches 1/255: cheaper than a branch.
     """
+    row_first, row_last, column_first, column_last = bounds
     x, y, xx, xy, yy, reach2, log2_opacity, _ = record
+    first, last = max(rect[0], row_first), min(rect[1], row_last)
+    count = np.uint64(last - first + 1)
     inverse_xx = f4(1.0) / xx
     ratio = splat(xy * inverse_xx)
     reach2_over_xx = splat(reach2 * inverse_xx)
     curvature = splat((xx * yy - xy * xy) * inverse_xx * inverse_xx)
-    left, right = splat(column_first), splat(column_last)
-    one = splat(f4(1.0))
+    left, right, beyond = splat(f4(column_first)), splat(f4(column_last)), splat(f4(column_last + 1))
     for chunk in range(np.uint64(0), count, np.uint64(LANES)):
-        dy = ramp() + splat(f4(first_row) + f4(chunk) + HALF - y)
+        row = ramp() + splat(f4(first - row_first) + f4(chunk))
+        dy = row + splat(f4(row_first) + HALF - y)
         centre = splat(x - HALF) - ratio * dy
         half_width = square_root(maximum(reach2_over_xx - curvature * dy * dy, splat(f4(0.0))))
-        store(rows, BEGIN + chunk, minimum(maximum(ceil(centre - half_width), left), right + one))
-        store(rows, END + chunk, maximum(minimum(floor(centre + half_width), right), left - one))
-        store(rows, CONSTANT + chunk, splat(log2_opacity) - splat(HALF * LOG2_E * yy) * dy * dy)
-        store(rows, LINEAR + chunk, splat(-LOG2_E * xy) * dy)
+        begin = minimum(maximum(ceil(centre - half_width), left), beyond)
+        end = minimum(floor(centre + half_width), right)
+        k = n + chunk
+        store(segments, POSITION + k, row * splat(f4(row_stride)) + (begin - left))
+        store(segments, DX + k, begin + splat(HALF - x))
+        store(segments, DY + k, dy)
+        store(segments, CONSTANT + k, splat(log2_opacity) - splat(HALF * LOG2_E * yy) * dy * dy)
+        store(segments, LINEAR + k, splat(-LOG2_E * xy) * dy)
+        store(segments, WIDTH + k, end - begin)
+    total = n + count
+    # What is wider than a segment goes on behind. Deciding by the rect is early: by each row's width, a wrong guess
+    # of the branch would be noticed only after the square root.
+    for part in range(LANES, min(rect[3], column_last) - max(rect[2], column_first) + 1, LANES):
+        shift = f4(part)
+        for k in range(n, n + count):
+            segments[POSITION + total] = segments[POSITION + k] + shift
+            segments[DX + total] = segments[DX + k] + shift
+            segments[DY + total] = segments[DY + k]
+            segments[CONSTANT + total] = segments[CONSTANT + k]
+            segments[LINEAR + total] = segments[LINEAR + k]
+            total += np.uint64(1) if segments[WIDTH + k] >= shift else np.uint64(0)
+    return total
 
 
 @njit(**INLINE_JIT)
@@ -497,34 +550,42 @@ def blend_tile(with_depth, records, rects, colors, gaussians, bounds, scratch):
     gaussians: the tile's entries in depth order. bounds: (row_first, row_last, column_first, column_last).
     On return T is the transmittance, negative where the pixel reached the cut.
     """
-    row_first, row_last, column_first, column_last = bounds
-    rows = np.empty(ROWS_SIZE, np.float32)
+    segments = np.empty(SEGMENTS_SIZE, np.float32)
+    ends = np.empty(BATCH, np.uint64)
     zero, alpha_max, alpha_min = splat(f4(0.0)), splat(ALPHA_MAX), splat(ALPHA_MIN)
     transmittance_min = splat(TRANSMITTANCE_MIN)
-    for k in range(row_last - row_first + 1):
+    for k in range(bounds[1] - bounds[0] + 1):
         scratch[k * 5 * STRIDE : (k * 5 + 1) * STRIDE] = f4(1.0)
         scratch[(k * 5 + 1) * STRIDE : (k * 5 + 5) * STRIDE] = f4(0.0)
-    for e in range(gaussians.shape[0]):
-        i = gaussians[e]
-        x, depth = records[i, X], splat(records[i, DEPTH])
-        red, green, blue = splat(colors[i, 0]), splat(colors[i, 1]), splat(colors[i, 2])
-        first, last = max(rects[i, 0], row_first), min(rects[i, 1], row_last)
-        count = np.uint64(last - first + 1)
-        fill_rows(record_of(records, i), first, count, f4(column_first), f4(column_last), rows)
-        quadratic = splat(-HALF * LOG2_E * records[i, CONIC_XX])
-        for k in range(count):
-            constant, linear = splat(rows[CONSTANT + k]), splat(rows[LINEAR + k])
-            column, end = np.int64(rows[BEGIN + k]), np.int64(rows[END + k])
-            while column <= end:
-                p = (np.uint64(first - row_first) + k) * np.uint64(5 * STRIDE) + np.uint64(column - column_first)
-                dx = ramp() + splat(f4(column) + HALF - x)
+    total = np.uint64(gaussians.shape[0])
+    first = np.uint64(0)
+    while first < total:
+        batch, n = np.uint64(0), np.uint64(0)
+        while batch < min(total - first, np.uint64(BATCH)) and n <= SEGMENTS_FULL:
+            i = np.uint64(gaussians[first + batch])
+            later = min(first + batch + np.uint64(AHEAD), total - np.uint64(1))
+            prefetch_gaussian(records, rects, colors, gaussians[later])
+            n = fill_segments(record_of(records, i), rect_of(rects, i), bounds, 5 * STRIDE, n, segments)
+            ends[batch] = n
+            batch += np.uint64(1)
+        s = np.uint64(0)
+        for e in range(batch):
+            i = np.uint64(gaussians[first + e])
+            depth = splat(records[i, DEPTH])
+            red, green, blue = splat(colors[i, 0]), splat(colors[i, 1]), splat(colors[i, 2])
+            quadratic = splat(-HALF * LOG2_E * records[i, CONIC_XX])
+            while s < ends[e]:
+                p = np.uint64(np.int64(segments[POSITION + s]))
+                dx = ramp() + splat(segments[DX + s])
+                linear, constant = splat(segments[LINEAR + s]), splat(segments[CONSTANT + s])
                 alpha = minimum(exp2_of_negative((quadratic * dx + linear) * dx + constant), alpha_max)
+                alpha = select(alpha >= alpha_min, alpha, zero)
                 t = load(scratch, p)
                 weight = alpha * t
-                seen = alpha >= alpha_min
-                open_ = t - weight > transmittance_min
-                weight = select(seen & open_, weight, zero)
-                store(scratch, p, select(seen & ~open_, minimum(t, -t), t - weight))
+                after = t - weight
+                open_ = after > transmittance_min
+                weight = select(open_, weight, zero)
+                store(scratch, p, select(open_, after, minimum(t, -t)))
                 p += np.uint64(STRIDE)
                 store(scratch, p, load(scratch, p) + weight * red)
                 p += np.uint64(STRIDE)
@@ -534,7 +595,8 @@ def blend_tile(with_depth, records, rects, colors, gaussians, bounds, scratch):
                 if with_depth:
                     p += np.uint64(STRIDE)
                     store(scratch, p, load(scratch, p) + weight * depth)
-                column += LANES
+                s += np.uint64(1)
+        first += batch
 
 
 @njit(**JIT)
@@ -593,42 +655,52 @@ def blend_forward(
 
 @njit(**INLINE_JIT)
 def blend_tile_backward(with_depth, records, rects, colors, gaussians, slots, bounds, scratch, gradients):
-    """Gradients of `blend_tile`, front to back; entry e leaves its ten sums in gradients[slots[e]].
+    """Gradients of `blend_tile`, front to back; entry e leaves its ten sums in row slots[e] of the flat gradients.
 
     scratch: rows of planes (T, remainder, dL/d red, dL/d green, dL/d blue, dL/d depth). With g the gradient of
     the pixel's outputs, the remainder is what g collects behind the current gaussian,
     R = <pixel, g> - sum of <contributions so far, g>, and
     alpha dL/dalpha = weight <color, g> - R alpha / (1 - alpha).
     """
-    row_first, row_last, column_first, column_last = bounds
-    rows = np.empty(ROWS_SIZE, np.float32)
+    segments = np.empty(SEGMENTS_SIZE, np.float32)
+    ends = np.empty(BATCH, np.uint64)
     zero, one, alpha_max, alpha_min = splat(f4(0.0)), splat(f4(1.0)), splat(ALPHA_MAX), splat(ALPHA_MIN)
     transmittance_min = splat(TRANSMITTANCE_MIN)
-    for e in range(gaussians.shape[0]):
-        i = gaussians[e]
-        x, y, depth = records[i, X], records[i, Y], splat(records[i, DEPTH])
-        red, green, blue = splat(colors[i, 0]), splat(colors[i, 1]), splat(colors[i, 2])
-        first, last = max(rects[i, 0], row_first), min(rects[i, 1], row_last)
-        count = np.uint64(last - first + 1)
-        fill_rows(record_of(records, i), first, count, f4(column_first), f4(column_last), rows)
-        quadratic = splat(-HALF * LOG2_E * records[i, CONIC_XX])
-        v_0, v_x, v_y, v_xx, v_xy, v_yy = zero, zero, zero, zero, zero, zero
-        w_red, w_green, w_blue, w_depth = zero, zero, zero, zero
-        for k in range(count):
-            dy = splat(f4(first) + f4(k) + HALF - y)
-            constant, linear = splat(rows[CONSTANT + k]), splat(rows[LINEAR + k])
-            column, end = np.int64(rows[BEGIN + k]), np.int64(rows[END + k])
-            while column <= end:
-                p = (np.uint64(first - row_first) + k) * np.uint64(6 * STRIDE) + np.uint64(column - column_first)
-                dx = ramp() + splat(f4(column) + HALF - x)
+    total = np.uint64(gaussians.shape[0])
+    first = np.uint64(0)
+    while first < total:
+        batch, n = np.uint64(0), np.uint64(0)
+        while batch < min(total - first, np.uint64(BATCH)) and n <= SEGMENTS_FULL:
+            i = np.uint64(gaussians[first + batch])
+            later = min(first + batch + np.uint64(AHEAD), total - np.uint64(1))
+            prefetch_gaussian(records, rects, colors, gaussians[later])
+            n = fill_segments(record_of(records, i), rect_of(rects, i), bounds, 6 * STRIDE, n, segments)
+            slot = np.uint64(slots[first + batch]) * np.uint64(SLOT_SIZE)
+            prefetch(gradients, slot)
+            prefetch(gradients, slot + np.uint64(SLOT_SIZE - 1))
+            ends[batch] = n
+            batch += np.uint64(1)
+        s = np.uint64(0)
+        for e in range(batch):
+            i = np.uint64(gaussians[first + e])
+            depth = splat(records[i, DEPTH])
+            red, green, blue = splat(colors[i, 0]), splat(colors[i, 1]), splat(colors[i, 2])
+            quadratic = splat(-HALF * LOG2_E * records[i, CONIC_XX])
+            v_0, v_x, v_y, v_xx, v_xy, v_yy = zero, zero, zero, zero, zero, zero
+            w_red, w_green, w_blue, w_depth = zero, zero, zero, zero
+            while s < ends[e]:
+                p = np.uint64(np.int64(segments[POSITION + s]))
+                dx, dy = ramp() + splat(segments[DX + s]), splat(segments[DY + s])
+                linear, constant = splat(segments[LINEAR + s]), splat(segments[CONSTANT + s])
                 unclamped = exp2_of_negative((quadratic * dx + linear) * dx + constant)
-                alpha = minimum(unclamped, alpha_max)
+                seen = unclamped >= alpha_min
+                alpha = select(seen, minimum(unclamped, alpha_max), zero)
                 t = load(scratch, p)
                 weight = alpha * t
-                seen = alpha >= alpha_min
-                open_ = t - weight > transmittance_min
-                weight = select(seen & open_, weight, zero)
-                store(scratch, p, select(seen & ~open_, minimum(t, -t), t - weight))
+                after = t - weight
+                open_ = after > transmittance_min
+                weight = select(open_, weight, zero)
+                store(scratch, p, select(open_, after, minimum(t, -t)))
                 g_red = load(scratch, p + np.uint64(2 * STRIDE))
                 g_green = load(scratch, p + np.uint64(3 * STRIDE))
                 g_blue = load(scratch, p + np.uint64(4 * STRIDE))
@@ -653,12 +725,12 @@ def blend_tile_backward(with_depth, records, rects, colors, gaussians, slots, bo
                 v_xx += vx * dx
                 v_xy += vx * dy
                 v_yy += vy * dy
-                column += LANES
-        slot = gradients[slots[e]]
-        slot[V_0], slot[V_X], slot[V_Y] = lane_sum(v_0), lane_sum(v_x), lane_sum(v_y)
-        slot[V_XX], slot[V_XY], slot[V_YY] = lane_sum(v_xx), lane_sum(v_xy), lane_sum(v_yy)
-        slot[W_RED], slot[W_GREEN], slot[W_BLUE] = lane_sum(w_red), lane_sum(w_green), lane_sum(w_blue)
-        slot[W_DEPTH] = lane_sum(w_depth)
+                s += np.uint64(1)
+            slot = np.uint64(slots[first + e]) * np.uint64(SLOT_SIZE)
+            store(gradients, slot, lane_sums(v_0, v_x, v_y, v_xx, v_xy, v_yy, w_red, w_green))
+            gradients[slot + np.uint64(W_BLUE)] = lane_sum(w_blue)
+            gradients[slot + np.uint64(W_DEPTH)] = lane_sum(w_depth) if with_depth else f4(0.0)
+        first += batch
 
 
 @njit(**JIT)
@@ -685,6 +757,7 @@ def blend_backward(
     tiles = tile_starts.shape[1] - 1
     height, width = alpha.shape[1], alpha.shape[2]
     with_depth = grad_depth.shape[0] > 0
+    flat = gradients.reshape(-1)
     color_views = colors.shape[0]
     for task in prange(alpha.shape[0] * tiles):
         v, tile = task // tiles, task % tiles
@@ -710,9 +783,9 @@ def blend_backward(
                 scratch[p + STRIDE] = remainder
         gaussians, slots = entry_gaussians[first:last], entry_slots[first:last]
         if with_depth:
-            blend_tile_backward_color_depth(records[v], rects[v], color, gaussians, slots, bounds, scratch, gradients)
+            blend_tile_backward_color_depth(records[v], rects[v], color, gaussians, slots, bounds, scratch, flat)
         else:
-            blend_tile_backward_color(records[v], rects[v], color, gaussians, slots, bounds, scratch, gradients)
+            blend_tile_backward_color(records[v], rects[v], color, gaussians, slots, bounds, scratch, flat)
 
 
 @njit(**INLINE_JIT)

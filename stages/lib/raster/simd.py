@@ -5,8 +5,8 @@ then the backward kernel is four times slower. With an explicit type nothing dep
 the type where registers are narrower (SSE2, NEON), so it is as portable as the scalar code.
 
 `Float8` supports + - * / with Float8, unary -, and >= > <, which give a `Mask8`; masks support & and ~.
-Functions: `splat`, `ramp`, `load`, `store`, `select`, `minimum`, `lane_sum`, `exp2_of_negative`. They exist in
-compiled code only.
+Functions: `splat`, `ramp`, `load`, `store`, `prefetch`, `select`, `minimum`, `maximum`, `square_root`, `floor`, `ceil`,
+`lane_sum`, `lane_sums`, `exp2_of_negative`. They exist in compiled code only.
 """
 
 from __future__ import annotations
@@ -24,6 +24,12 @@ INT = ir.IntType(32)
 FLOATS = ir.VectorType(FLOAT, LANES)
 INTS = ir.VectorType(INT, LANES)
 BITS = ir.VectorType(ir.IntType(1), LANES)
+# Pairs of shuffles whose sums add up eight vectors; within 128 bits but for the last, as AVX does it in one step.
+LANE_SUM_SHUFFLES = (
+    ([0, 8, 1, 9, 4, 12, 5, 13], [2, 10, 3, 11, 6, 14, 7, 15]),
+    ([0, 1, 8, 9, 4, 5, 12, 13], [2, 3, 10, 11, 6, 7, 14, 15]),
+    ([0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15]),
+)
 
 
 class Float8(types.Type):
@@ -231,6 +237,38 @@ def lane_sum(typingctx, value):
         return builder.extract_element(total, INT(0))
 
     return types.float32(float8), codegen
+
+
+@intrinsic
+def lane_sums(typingctx, a, b, c, d, e, f, g, h):
+    """Float8 of the sums of eight Float8, always in the same order: a third of the work of eight `lane_sum`."""
+
+    def codegen(context, builder, sig, args):
+        vectors = list(args)
+        for low, high in LANE_SUM_SHUFFLES:
+            low, high = ir.Constant(INTS, low), ir.Constant(INTS, high)
+            vectors = [
+                builder.fadd(builder.shuffle_vector(x, y, low), builder.shuffle_vector(x, y, high))
+                for x, y in zip(vectors[::2], vectors[1::2], strict=True)
+            ]
+        return vectors[0]
+
+    return float8(*[float8] * LANES), codegen
+
+
+@intrinsic
+def prefetch(typingctx, array, index):
+    """Ask for the cache line of array[index] (contiguous, flat index); it is read or written a little later."""
+
+    def codegen(context, builder, sig, args):
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        address = builder.bitcast(builder.gep(data, [args[1]]), ir.IntType(8).as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [address.type, INT, INT, INT])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [address.type], kind)
+        builder.call(function, [address, INT(0), INT(3), INT(1)])
+        return context.get_dummy_value()
+
+    return types.none(array, types.uint64), codegen
 
 
 # Minimax polynomial of 2**f on [-1, 0], highest power first: relative error 7.5e-8 before rounding.

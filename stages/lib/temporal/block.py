@@ -22,13 +22,14 @@ import torch
 from numba import njit
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import LayerNorm
 
 from stages.lib.raster.simd import LANES, exp2_of_negative, lane_sum, load, maximum, select, splat, square_root, store
+from stages.lib.temporal.mamba import TAPS, Mixer
 from stages.lib.temporal.scan import FAST, LOG2_E, STATES, flat, last_backward, last_forward, rates_of
 
-TAPS = 4
-# Rows (tokens) of a chunk: its six tensors of 64 channels fill about 1 MB, a core's second cache.
-CHUNK_ROWS = 640
+# Rows (tokens) of a chunk: larger ones leave the caches, smaller ones are more calls; flat between 1,000 and 5,000.
+CHUNK_ROWS = 2560
 NEGATIVE_LOG2_E = np.float32(-LOG2_E)
 
 
@@ -225,9 +226,7 @@ def _scan_and_gate(
             x, projected, present, first, begin, steps, step_bias, rank, tokens, channels,
             elapsed, entering, deltas, pairs,
         )  # fmt: skip
-        last_forward(
-            rates, elapsed, entering, pairs, present, first + begin, tokens, channels, y, i * channels
-        )  # fmt: skip
+        last_forward(rates, elapsed, entering, pairs, present, first + begin, tokens, channels, y, i * channels)
         for k in range(0, channels, LANES):
             place = i * channels + k
             value = load(y, place) + load(skip, k) * load(x, (begin + tokens - 1) * channels + k)
@@ -318,7 +317,7 @@ class _Sizes:
 
     @property
     def chunk(self) -> int:
-        return min(self.sequences, max(1, CHUNK_ROWS // self.tokens))
+        return max(1, min(self.sequences, CHUNK_ROWS // self.tokens))
 
 
 class _Chunks:
@@ -408,11 +407,10 @@ class _MambaBlock(torch.autograd.Function):
         weights = chunks.steps, flat(step_bias), rates_of(decay), flat(skip)
         grad_window = torch.empty_like(window, memory_format=torch.contiguous_format)
         grad_in, grad_x_proj, grad_out_proj = (torch.zeros_like(t) for t in (in_proj, x_proj, out_proj))
-        lengths = [sizes.width] * 2 + [inner] * (TAPS + 1 + sizes.rank + 1 + STATES + 1)
         # Sums over all tokens, first within a chunk: fewer roundings.
-        total = window.new_zeros(sum(lengths))
-        part = torch.empty_like(total)
         groups = [sizes.width] * 2 + [inner * n for n in (TAPS, 1, sizes.rank, 1, STATES, 1)]
+        total = window.new_zeros(sum(groups))
+        part = torch.empty_like(total)
         sums = [p.numpy() for p in part.split(groups)]
         grad_x, grad_before = torch.empty_like(chunks.x), torch.empty_like(chunks.x)
         grad_projected, grad_normed = torch.empty_like(chunks.projected), torch.empty_like(chunks.normed)
@@ -457,7 +455,7 @@ class _MambaBlock(torch.autograd.Function):
         )  # fmt: skip
 
 
-def mamba_block(window: Tensor, present: Tensor | None, norm: torch.nn.LayerNorm, mixer: torch.nn.Module) -> Tensor:
+def mamba_block(window: Tensor, present: Tensor | None, norm: LayerNorm, mixer: Mixer) -> Tensor:
     """window[:, -1] + mixer.last(norm(window), present), (N,D), where `fits`; absent tokens of the window are not read
     and get a gradient of zero."""
     if present is None:

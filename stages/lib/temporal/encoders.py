@@ -16,10 +16,9 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from stages.lib.temporal.block import fits, mamba_block
-from stages.lib.temporal.mamba import Mixer, drawn_linear
+from stages.lib.temporal.mamba import Mixer, drawn_linear, zero_absent
 from stages.settings import TemporalSettings
 
 # Hidden sizes, in widths, at which GRU and attention have Mamba's number of parameters (width 32: 9,920 and its norm).
@@ -36,8 +35,6 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList(blocks)
 
     def forward(self, window: Tensor, present: Tensor | None = None) -> Tensor:
-        if present is not None:
-            window = torch.where(present[..., None], window, 0.0)
         *inner, last = self.blocks
         for block in inner:
             window = block(window, present)
@@ -53,6 +50,7 @@ class MambaBlock(nn.Module):
         self.mixer = Mixer(settings.width, generator)
 
     def forward(self, window: Tensor, present: Tensor | None) -> Tensor:
+        window = zero_absent(window, present)
         return window + self.mixer(self.norm(window), present)
 
     def last(self, window: Tensor, present: Tensor | None) -> Tensor:
@@ -62,6 +60,7 @@ class MambaBlock(nn.Module):
 
     def last_twin(self, window: Tensor, present: Tensor | None) -> Tensor:
         """The same in separate operations, on any device and precision."""
+        window = zero_absent(window, present)
         return window[:, -1] + self.mixer.last(self.norm(window), present)
 
 
@@ -78,9 +77,11 @@ class GruBlock(nn.Module):
         self.out_proj = drawn_linear(hidden, settings.width, generator)
 
     def forward(self, window: Tensor, present: Tensor | None) -> Tensor:
+        window = zero_absent(window, present)
         return window + self.out_proj(torch.stack(self._states(window, present), dim=1))
 
     def last(self, window: Tensor, present: Tensor | None) -> Tensor:
+        window = zero_absent(window, present)
         return window[:, -1] + self.out_proj(self._states(window, present)[-1])
 
     def _states(self, window: Tensor, present: Tensor | None) -> list[Tensor]:
@@ -124,6 +125,7 @@ class AttentionBlock(nn.Module):
 
     def _outputs(self, window: Tensor, present: Tensor | None, count: int) -> Tensor:
         """Outputs (N,Q,D) of the last Q = `count` tokens."""
+        window = zero_absent(window, present)
         tokens = self.norm(window)
         size = window.shape[1]
         queries = self._split(self.queries(tokens[:, size - count :]))

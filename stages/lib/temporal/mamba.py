@@ -54,7 +54,7 @@ class Mixer(nn.Module):
         x, scan_input = self._before_scan(tokens, present)
         output_weights = functional.linear(x, self.x_proj.weight[self.rank + STATES :])
         y = selective_scan(*scan_input, output_weights, self.D)
-        gate = functional.linear(_read(tokens, present), self.in_proj.weight[len(self.D) :])
+        gate = functional.linear(zero_absent(tokens, present), self.in_proj.weight[len(self.D) :])
         return self.out_proj(y * functional.silu(gate))
 
     def last(self, tokens: Tensor, present: Tensor | None = None) -> Tensor:
@@ -68,7 +68,7 @@ class Mixer(nn.Module):
     def _before_scan(self, tokens: Tensor, present: Tensor | None) -> tuple[Tensor, tuple[Tensor, ...]]:
         """x (N,S,E) after the convolution, and the scan's input: x, delta, decay and input weights."""
         inner = len(self.D)
-        x = functional.linear(_read(tokens, present), self.in_proj.weight[:inner])
+        x = functional.linear(zero_absent(tokens, present), self.in_proj.weight[:inner])
         x = functional.silu(self.conv1d(x.transpose(1, 2))[..., : tokens.shape[1]].transpose(1, 2))
         step, input_weights = functional.linear(x, self.x_proj.weight[: self.rank + STATES]).split(
             [self.rank, STATES], dim=-1
@@ -79,7 +79,7 @@ class Mixer(nn.Module):
         return x, (x, delta, -torch.exp(self.A_log), input_weights)
 
 
-def _read(tokens: Tensor, present: Tensor | None) -> Tensor:
+def zero_absent(tokens: Tensor, present: Tensor | None) -> Tensor:
     """Tokens with zeros where absent; a product would let NaN through."""
     return tokens if present is None else torch.where(present[..., None], tokens, 0.0)
 

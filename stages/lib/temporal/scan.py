@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from numba import njit
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from stages.lib.raster.simd import LANES, exp2_of_negative, lane_sum, load, splat, store
 
@@ -262,6 +263,7 @@ class _SelectiveScan(torch.autograd.Function):
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, grad):
         x, delta, decay, input_weights, output_weights = ctx.saved_tensors
         arrays = flat(x), flat(delta), rates_of(decay), flat(input_weights), flat(output_weights)

@@ -71,7 +71,7 @@ CASES = {
     "degree 2": (random_scene(300, 64, 2, bases=9), True),
     "degree 3": (random_scene(300, 64, 2, bases=16), True),
     "90 x 40": (with_size(random_scene(200, 64, 2, seed=2, bases=16), 90, 40), True),
-    "600 x 30, three tiles wide": (with_size(large_and_faint(random_scene(60, 64, 1, seed=9)), 600, 30), True),
+    "600 x 30, five tiles wide": (with_size(large_and_faint(random_scene(60, 64, 1, seed=9)), 600, 30), True),
     "large and faint": (large_and_faint(random_scene(100, 48, 2, seed=4, bases=16)), True),
     "close up": (close_up(random_scene(150, 48, 2, seed=3, bases=4)), True),
     "one gaussian": (random_scene(1, 32, 1, seed=3), True),

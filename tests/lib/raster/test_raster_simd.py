@@ -49,3 +49,21 @@ def test_exp2_is_accurate_to_four_parts_in_ten_million():
     edge = np.array([-1e30, -np.inf, np.nan, -100, -101, -200, -1e9, -150], np.float32)
     _exp2(edge, out)
     assert out[:8] == pytest.approx(2.0**-100, rel=1e-6)
+
+
+@njit
+def _sums(values, out):
+    zero = np.uint64(0)
+    simd.prefetch(values, np.uint64(63))
+    rows = simd.load(values, zero), simd.load(values, np.uint64(8)), simd.load(values, np.uint64(16))
+    more = simd.load(values, np.uint64(24)), simd.load(values, np.uint64(32)), simd.load(values, np.uint64(40))
+    last = simd.load(values, np.uint64(48)), simd.load(values, np.uint64(56))
+    sums = simd.lane_sums(rows[0], rows[1], rows[2], more[0], more[1], more[2], last[0], last[1])
+    simd.store(out, zero, sums)
+
+
+def test_eight_lane_sums_at_once():
+    values = (2.0 ** np.arange(64).reshape(8, 8) % 8191).astype(np.float32)
+    out = np.empty(8, np.float32)
+    _sums(values.reshape(-1), out)
+    assert out.tolist() == values.sum(1).tolist()
