@@ -21,7 +21,7 @@ def experiment(**changes) -> Experiment:
 
 def test_the_default_is_the_embedded_suite():
     found = experiment()
-    assert (found.suite, found.seeds, found.variants) == ("embedded", [0], ["static", "stag4d"])
+    assert (found.suite, found.seeds, found.variants) == ("embedded", [0], ["static", "stag4d", "4dstr"])
     assert found.scenes == ["mouth", "walk", "wings", "bounce", "propeller", "flower", "swim"]
     assert found.anchors_source("embedded", "mouth", "stag4d") == "rendered"
 

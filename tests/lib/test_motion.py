@@ -1,4 +1,4 @@
-"""The model of motion and its temporal rectification: identity at the start, short histories, one history a gaussian."""
+"""The model of motion and its rectification: identity at the start, short histories, one history a gaussian."""
 
 from __future__ import annotations
 

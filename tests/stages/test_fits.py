@@ -29,7 +29,9 @@ from stages.settings import (
 
 TINY = CanonicalSettings(steps=60, n_gaussians=200, densify=DensifySettings(rounds=3, start=0.2, stop=0.9))
 FIELD = FieldSettings(resolution=4, levels=1, channels=8, width=16)
-MOVING = DynamicSettings(images=420, field=FIELD, densify=DensifySettings(rounds=2, start=0.2, stop=0.9))
+MOVING = DynamicSettings(
+    images=420, anchor_views=6, field=FIELD, densify=DensifySettings(rounds=2, start=0.2, stop=0.9)
+)
 
 
 @pytest.fixture
