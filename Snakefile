@@ -22,6 +22,7 @@ include: "rules/ablations.smk"
 include: "rules/claims.smk"
 include: "rules/curves.smk"
 include: "rules/gallery.smk"
+include: "rules/moments.smk"
 
 
 report: "workflow/report/workflow.rst"
@@ -55,3 +56,4 @@ rule everything:
         rules.asset.input,
         f"results/{EXPERIMENT.suite}/curves.png",
         collect(f"results/{EXPERIMENT.suite}/gallery_{{variant}}.webp", variant=asset_variants()),
+        collect(f"results/{EXPERIMENT.suite}/{{scene}}/moments.png", scene=EXPERIMENT.scenes),

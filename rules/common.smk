@@ -157,6 +157,12 @@ def sequences_of(suite, variant):
     return [f"results/{suite}/{scene}/{variant}/seed{seed}/sequence.safetensors" for scene in scenes_of(suite)]
 
 
+def moving_sequences_of(suite, scene):
+    """The sequences of a scene that are shown side by side."""
+    folder, seed = f"results/{suite}/{scene}", EXPERIMENT.seeds[0]
+    return [f"{folder}/{variant}/seed{seed}/sequence.safetensors" for variant in asset_variants()]
+
+
 def curves_of(suite):
     """The curves of every dynamic fit, and of each canonical fit once."""
     canonicals = [

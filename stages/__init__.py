@@ -12,4 +12,5 @@ metrics    views, sequence, frames, truth       metrics.csv
 tables     metrics of all scenes                results/table1.csv, .md
 ablations  metrics and counts of many fits      results/table2 to 5.csv, comparison.csv, .md, .png
 claims     the same                             results/claims.csv, .md
+moments    frames, sequences of all variants    moments.png: methods side by side
 """

@@ -211,10 +211,11 @@ def score(pairs: list[Pair], sequence: Sequence, radius: float, settings: Metric
         yield from frame_rows(pair, settings)
         if pair.view == "evaluation":
             yield from clip_rows(pair, settings)
-            yield sudden_row(pair)
+        yield sudden_row(pair)
     seen = {pair.view for pair in pairs}
     if "anchor" not in seen:
-        yield from (Row("anchor", None, None, metric, None, NO_ANCHORS) for metric in quality.FRAME_METRICS)
+        metrics = (*quality.FRAME_METRICS, quality.SUDDEN_METRIC)
+        yield from (Row("anchor", None, None, metric, None, NO_ANCHORS) for metric in metrics)
     if "evaluation" not in seen:
         metrics = (*quality.FRAME_METRICS, *quality.CLIP_METRICS, quality.SUDDEN_METRIC)
         yield from (Row("evaluation", None, None, metric, None, NO_TRUTH) for metric in metrics)

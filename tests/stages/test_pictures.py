@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages import assets, curves, gallery, renders
+from stages import assets, curves, gallery, moments, renders
 from stages.contracts import ContractError, Gaussians, Sequence, Views
 from stages.lib import video
 from stages.settings import RendersRun, RendersSettings, Run
@@ -113,6 +113,34 @@ def test_gallery(files, report):
     assert moving.n_frames == 4
     assert moving.size == (64, 64)
     assert Image.open(files / "g.png").size == (64, 192)
+
+
+def test_moments_show_every_variant_at_the_largest_changes(files, report, tmp_path):
+    places = []
+    for variant in ("stag4d", "4dstr"):
+        place = tmp_path / variant / "seed0" / "sequence.safetensors"
+        place.parent.mkdir(parents=True)
+        place.write_bytes((files / "sequence.safetensors").read_bytes())
+        places.append(place)
+    moments.main(files / "frames.npz", places, tmp_path / "m.png", RUN, report)
+    # Four frames, each with its changing part; the source and two variants.
+    assert Image.open(tmp_path / "m.png").size == (moments.LABEL_WIDTH + 8 * moments.SIDE, 3 * moments.SIDE)
+    assert "frames 0, 1, 2, 3 of stag4d, 4dstr" in report.text
+
+
+def test_moments_are_the_frames_around_the_largest_changes():
+    pictures = np.zeros((9, 4, 4, 3), np.float32)
+    pictures[2:], pictures[6:], pictures[8:] = 0.5, 0.9, 0.92
+    assert moments.moments(pictures) == [1, 2, 5, 6, 7, 8]
+
+
+def test_the_magnified_square_holds_what_changes():
+    region = np.zeros((20, 20), bool)
+    region[17:20, 4:7] = True
+    rows, columns = moments.square(region)
+    assert rows.stop - rows.start == columns.stop - columns.start == 3
+    assert (rows.stop, columns.start) == (20, 4)
+    assert moments.square(np.zeros((20, 20), bool)) == (slice(0, 20), slice(0, 20))
 
 
 def test_curves(tmp_path, report):

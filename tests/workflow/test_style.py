@@ -54,6 +54,7 @@ STAGES = (
     "claims",
     "curves",
     "gallery",
+    "moments",
 )
 
 
