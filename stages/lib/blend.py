@@ -10,6 +10,8 @@ import torch
 from numba import njit
 from torch import Tensor
 
+from stages.lib.raster.simd import FAST
+
 
 def blend(values: Tensor, nearest: Tensor, weights: Tensor) -> Tensor:
     """(M, N, P): weights (N, k) times the rows `nearest` (N, k) of values (M, C, P); differentiable in values.
@@ -26,7 +28,7 @@ def blend_twin(values: Tensor, nearest: Tensor, weights: Tensor) -> Tensor:
     return (values[:, nearest] * weights[..., None].to(values.dtype)).sum(2)
 
 
-@njit(cache=True, error_model="numpy", fastmath=True)
+@njit(cache=True, error_model="numpy", fastmath=FAST)
 def _gather(values, nearest, weights, out):
     size = values.shape[2]
     for m in range(values.shape[0]):
@@ -40,7 +42,7 @@ def _gather(values, nearest, weights, out):
                     out[m, n, p] += weight * values[m, other, p]
 
 
-@njit(cache=True, error_model="numpy", fastmath=True)
+@njit(cache=True, error_model="numpy", fastmath=FAST)
 def _scatter(grad, nearest, weights, sums):
     for m in range(grad.shape[0]):
         for n in range(nearest.shape[0]):

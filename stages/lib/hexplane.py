@@ -20,7 +20,7 @@ from numba import njit
 from torch import Tensor
 from torch.nn import functional
 
-from stages.lib.raster.simd import LANES, lane_sum, load, splat, store
+from stages.lib.raster.simd import FAST, LANES, lane_sum, load, splat, store
 
 # (row axis, column axis) of each spatial plane, as indices into x y z.
 SPACE_AXES = ((1, 0), (2, 0), (2, 1))
@@ -37,7 +37,7 @@ def _cell(coordinate, cells):
     return low, position - np.float32(low), inside * np.float32(0.5) * np.float32(cells - 1)
 
 
-@njit(cache=True, error_model="numpy", fastmath=True, inline="always")
+@njit(cache=True, error_model="numpy", fastmath=FAST, inline="always")
 def _place(points, n, cells, channels, low, frac, slope, corners, weights):
     """Of point n: cells, fractions and slopes (3,); where its four corners begin on each flat spatial plane, and
     their weights (3, 4)."""
@@ -53,7 +53,7 @@ def _place(points, n, cells, channels, low, frac, slope, corners, weights):
         weights[plane, 2], weights[plane, 3] = u * (1 - v), u * v
 
 
-@njit(cache=True, error_model="numpy", fastmath=True, inline="always")
+@njit(cache=True, error_model="numpy", fastmath=FAST, inline="always")
 def _on_plane(space, corners, weights, plane, k):
     """Eight channels from k on of a point on one spatial plane."""
     value = splat(weights[plane, 0]) * load(space, corners[plane, 0] + k)
@@ -62,12 +62,12 @@ def _on_plane(space, corners, weights, plane, k):
     return value + splat(weights[plane, 3]) * load(space, corners[plane, 3] + k)
 
 
-@njit(cache=True, error_model="numpy", fastmath=True, inline="always")
+@njit(cache=True, error_model="numpy", fastmath=FAST, inline="always")
 def _add(array, index, value):
     store(array, index, load(array, index) + value)
 
 
-@njit(cache=True, error_model="numpy", fastmath=True)
+@njit(cache=True, error_model="numpy", fastmath=FAST)
 def _forward(points, space, lines, times, cells, channels, out, offset):
     """Fill columns offset to offset + C of flat out (M, N, .) from flat space (3, R, R, C) and lines (M, 3, R, C)."""
     low, frac, slope = np.empty(3, np.int64), np.empty(3, np.float32), np.empty(3, np.float32)
@@ -92,7 +92,7 @@ def _forward(points, space, lines, times, cells, channels, out, offset):
                 store(out, (m * count + n) * width + offset + k, still * x * y * z)
 
 
-@njit(cache=True, error_model="numpy", fastmath=True)
+@njit(cache=True, error_model="numpy", fastmath=FAST)
 def _backward(points, space, lines, times, cells, channels, grad, offset, grad_points, grad_space, grad_lines):
     low, frac, slope = np.empty(3, np.int64), np.empty(3, np.float32), np.empty(3, np.float32)
     corners, weights = np.empty((3, 4), np.int64), np.empty((3, 4), np.float32)
@@ -142,7 +142,7 @@ def _backward(points, space, lines, times, cells, channels, grad, offset, grad_p
             grad_points[n, axis] += lane_sum(along[axis]) * slope[axis]
 
 
-@njit(cache=True, error_model="numpy", fastmath=True, inline="always")
+@njit(cache=True, error_model="numpy", fastmath=FAST, inline="always")
 def _scatter(space, grad_space, corners, weights, frac, plane, k, g):
     """Add a gradient of eight channels to the four corners; its derivatives along the plane's row and column axis."""
     row, column = (1, 0) if plane == 0 else ((2, 0) if plane == 1 else (2, 1))

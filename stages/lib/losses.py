@@ -10,6 +10,8 @@ import torch
 from numba import njit
 from torch import Tensor
 
+from stages.lib.raster.simd import FAST
+
 
 def image_errors(image: Tensor, alpha: Tensor, rgba: Tensor, background: Tensor) -> tuple[Tensor, Tensor]:
     """Mean squared errors of colour (V,) and alpha (V,) of images (V,H,W,3) and alphas (V,H,W) drawn over
@@ -30,7 +32,7 @@ def image_errors_twin(image: Tensor, alpha: Tensor, rgba: Tensor, background: Te
     return (image - colour).square().mean(dim=(1, 2, 3)), (alpha - matte).square().mean(dim=(1, 2))
 
 
-@njit(cache=True, error_model="numpy", fastmath=True)
+@njit(cache=True, error_model="numpy", fastmath=FAST)
 def _compare(image, alpha, rgba, background, colour_difference, alpha_difference, colour_sum, alpha_sum):
     unit = np.float32(1 / 255)
     for view in range(alpha.shape[0]):

@@ -19,6 +19,8 @@ from numba.core.typing.templates import AbstractTemplate, infer_global, signatur
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
 LANES = 8
+# fastmath for kernels: every freedom but "no NaN, no infinity", since a diverged fit must show.
+FAST = {"contract", "reassoc", "arcp", "nsz"}
 FLOAT = ir.FloatType()
 INT = ir.IntType(32)
 FLOATS = ir.VectorType(FLOAT, LANES)

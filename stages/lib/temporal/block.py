@@ -24,9 +24,20 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import LayerNorm
 
-from stages.lib.raster.simd import LANES, exp2_of_negative, lane_sum, load, maximum, select, splat, square_root, store
+from stages.lib.raster.simd import (
+    FAST,
+    LANES,
+    exp2_of_negative,
+    lane_sum,
+    load,
+    maximum,
+    select,
+    splat,
+    square_root,
+    store,
+)
 from stages.lib.temporal.mamba import TAPS, Mixer
-from stages.lib.temporal.scan import FAST, LOG2_E, STATES, flat, last_backward, last_forward, rates_of
+from stages.lib.temporal.scan import LOG2_E, STATES, flat, last_backward, last_forward, rates_of
 
 # Rows (tokens) of a chunk: larger ones leave the caches, smaller ones are more calls; flat between 1,000 and 5,000.
 CHUNK_ROWS = 2560

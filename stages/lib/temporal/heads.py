@@ -19,7 +19,7 @@ from numba import njit
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stages.lib.raster.simd import LANES, lane_sum, load, splat, store
+from stages.lib.raster.simd import FAST, LANES, lane_sum, load, splat, store
 from stages.lib.temporal.mamba import drawn_linear
 
 # Of the layer norm: torch's own default.
@@ -78,7 +78,7 @@ def small_network_twin(made: Tensor, entering: Tensor, scale: Tensor, shift: Ten
     return (second.unflatten(1, (size, size)) * inner[:, None]).sum(-1) + second_bias
 
 
-@njit(cache=True, error_model="numpy", fastmath=True, inline="always")
+@njit(cache=True, error_model="numpy", fastmath=FAST, inline="always")
 def _inner(made, entering, begin, place, width, scale, shift, normal, active):
     """Fill the normalised (P,) and active (P,) inner values of one token; returns 1 / their standard deviation."""
     size = scale.shape[0]
@@ -101,7 +101,7 @@ def _inner(made, entering, begin, place, width, scale, shift, normal, active):
     return inverse
 
 
-@njit(cache=True, error_model="numpy", fastmath=True)
+@njit(cache=True, error_model="numpy", fastmath=FAST)
 def _forward(made, entering, scale, shift, out):
     count, size = out.shape
     width = entering.shape[0] // count
@@ -118,7 +118,7 @@ def _forward(made, entering, scale, shift, out):
             out[n, p] = total
 
 
-@njit(cache=True, error_model="numpy", fastmath=True)
+@njit(cache=True, error_model="numpy", fastmath=FAST)
 def _backward(made, entering, scale, shift, grad, d_made, d_entering, d_scale, d_shift):
     count, size = grad.shape
     width = entering.shape[0] // count

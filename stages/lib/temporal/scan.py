@@ -25,13 +25,11 @@ from numba import njit
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from stages.lib.raster.simd import LANES, exp2_of_negative, lane_sum, load, splat, store
+from stages.lib.raster.simd import FAST, LANES, exp2_of_negative, lane_sum, load, splat, store
 
 STATES = 16
 LOG2_E = math.log2(math.e)
 LOG_2 = np.float32(math.log(2))
-# Every freedom but "no NaN": a diverged fit must show. The order of sums is fixed by the compiled code, not by data.
-FAST = {"contract", "reassoc", "arcp", "nsz"}
 
 
 def compilable(x: Tensor, states: int) -> bool:
