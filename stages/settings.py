@@ -197,7 +197,7 @@ class DynamicSettings(Section):
         "fitted", description="static = the canonical repeated over time, the floor"
     )
     images: int = Field(
-        4200,
+        3600,
         ge=1,
         description="images rendered during the fit, equally many for all methods; steps = images / (sub_clip x views)",
     )
