@@ -204,7 +204,7 @@ class DynamicSettings(Section):
     sub_clip: int = Field(
         1, ge=1, description="consecutive frames a step, their losses averaged (4DSTR's collective average loss)"
     )
-    anchor_views: int = Field(2, ge=0, le=6, description="anchor views drawn per frame beside the input view")
+    anchor_views: int = Field(1, ge=0, le=6, description="anchor views drawn per frame beside the input view")
     lr_field: float = Field(
         3e-2, gt=0, description="learning rate of the planes at the start (STAG4D, effective: 1.6e-2)"
     )

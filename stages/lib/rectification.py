@@ -22,7 +22,6 @@ import torch
 from torch import Tensor, nn
 
 from stages.cli import StageError
-from stages.lib.blend import blend
 from stages.lib.deformation import linear
 from stages.lib.temporal.encoders import build
 from stages.lib.temporal.heads import DynamicWeights, Source
@@ -116,25 +115,16 @@ class Rectification(nn.Module):
 
     def residuals(self, past: list[Past], gaussians: dict[str, Tensor], spread: Spread | None) -> dict[str, Tensor]:
         """Residuals of log_scales (M,N,3) and quats (M,N,4) of M frames, from the attributes (M,N,...) before them."""
-        frames = len(past)
         feature = torch.stack([p.feature for p in past])
-        changes = torch.stack([torch.cat([p.log_scales, p.quats], dim=1) for p in past])
-        packed = torch.cat([self.source(feature), feature, changes], dim=2)
-        known = torch.stack([p.known for p in past])
-        if spread is not None:
-            packed = blend(packed, spread.nearest, spread.weights)
-            # Controls are present in every frame, so either all of them have a past or none.
-            known = known[:, :1].expand(-1, len(spread.nearest))
-        packed, known = packed.reshape(-1, packed.shape[-1]), known.reshape(-1)
-        width = self.settings.width
-        source, feature, scale_change, quat_change = packed.split([width, width, 3, 4], dim=1)
-        log_scales = gaussians["log_scales"].flatten(0, 1) - LOG_SCALE_CENTRE
-        quats = gaussians["quats"].flatten(0, 1)
-        found = {
-            "log_scales": self.scale_head(source, feature, log_scales, scale_change, known),
-            "quats": self.quat_head(source, feature, quats, quat_change, known),
+        source, known = self.source(feature), torch.stack([p.known for p in past])
+        nearest, weights = (None, None) if spread is None else (spread.nearest, spread.weights)
+        changes = {"log_scales": [p.log_scales for p in past], "quats": [p.quats for p in past]}
+        currents = {"log_scales": gaussians["log_scales"] - LOG_SCALE_CENTRE, "quats": gaussians["quats"]}
+        heads = {"log_scales": self.scale_head, "quats": self.quat_head}
+        return {
+            name: head(head.rows(source, feature, torch.stack(changes[name]), known), currents[name], nearest, weights)
+            for name, head in heads.items()
         }
-        return {name: value.unflatten(0, (frames, -1)) for name, value in found.items()}
 
 
 def spread_over(means: Tensor, present: Tensor, settings: TemporalSettings) -> Spread | None:

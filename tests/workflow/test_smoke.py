@@ -21,8 +21,8 @@ def test_the_table_has_a_measured_and_reported_rows(finished):
     with open(finished.folder / "results/table1.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     measured = {row["variant"]: row for row in rows if row["source"] == "measured"}
-    assert set(measured) == {"static", "stag4d"}
-    assert 5 < float(measured["stag4d"]["psnr_masked"]) < 40
+    assert set(measured) == {"static", "stag4d", "4dstr"}
+    assert all(5 < float(measured[variant]["psnr_masked"]) < 40 for variant in ("stag4d", "4dstr"))
     assert measured["stag4d"]["clip"] == ""
     assert measured["stag4d"]["clip_reason"]
     assert sum(row["source"] == "reported" for row in rows) == 8
@@ -40,7 +40,7 @@ def test_the_asset_can_be_opened(finished):
     assert len(Gaussians.load(folder / "ply/frame0002.ply").means) == sequence.present[2].sum()
 
 
-def test_static_and_stag4d_share_one_canonical(finished):
+def test_all_methods_share_one_canonical(finished):
     found = sorted(
         str(path.relative_to(finished.folder)) for path in (finished.folder / "results").rglob("canonical.ply")
     )
@@ -51,7 +51,7 @@ def test_every_log_says_what_was_read_chosen_and_written(finished):
     log = (finished.folder / SCENE / "stag4d/seed0/logs/dynamic.log").read_text()
     assert re.search(r"frames: .*frames\.npz", log)
     assert "device cpu, backend numba, threads 1, seed 0" in log
-    assert re.search(r"wrote .*dynamic\.safetensors: \d+ gaussians, 4 frames", log)
+    assert re.search(r"wrote .*dynamic\.safetensors: \d+ gaussians, \d+ a frame, 4 frames", log)
 
 
 def test_bars_show_loss_and_time_left(finished):
@@ -79,7 +79,7 @@ def test_nothing_reruns_in_a_copied_folder(finished_copy):
 def test_an_edit_reruns_that_stage_and_what_follows(finished_copy):
     path = finished_copy.folder / "stages" / "metrics.py"
     path.write_text(path.read_text() + "\n# an edit\n")
-    assert finished_copy.planned("results/table1.csv") == {"metrics": 2, "table1": 1}
+    assert finished_copy.planned("results/table1.csv") == {"metrics": 3, "table1": 1}
 
 
 def test_an_edit_of_the_library_reruns_who_imports_it(finished_copy):
@@ -93,14 +93,14 @@ def test_a_setting_reruns_its_stage_only(finished_copy):
     text = (finished_copy.folder / "smoke.yaml").read_text()
     (finished_copy.folder / "smoke.yaml").write_text(text.replace("images: 90", "images: 93"))
     planned = finished_copy.planned("results/table1.csv")
-    assert planned == {"dynamic": 2, "bake": 2, "renders": 2, "metrics": 2, "table1": 1}
+    assert planned == {"dynamic": 3, "bake": 3, "renders": 3, "metrics": 3, "table1": 1}
 
 
 def test_swapped_values_of_two_settings_rerun(finished_copy):
     text = (finished_copy.folder / "smoke.yaml").read_text()
     swapped = text.replace("dynamic: {", "dynamic: {lr_field: 0.0016, lr_heads: 0.016, ")
     (finished_copy.folder / "smoke.yaml").write_text(swapped)
-    assert finished_copy.planned("results/table1.csv")["dynamic"] == 2
+    assert finished_copy.planned("results/table1.csv")["dynamic"] == 3
 
 
 def test_outputs_can_live_elsewhere(finished, tmp_path):
