@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(workflow.basedir))
-from stages.experiment import Experiment, code as stage_code
+from stages.experiment import Experiment
 from stages.lib.comparisons import DEFINITIONS as COMPARISONS, AblationsRun, ClaimsRun, compare
+from stages.lib.imports import code as stage_code
 from stages.settings import SettingsError, canonical_json
 
 try:

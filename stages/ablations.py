@@ -176,8 +176,9 @@ def _mean_block(comparison: Comparison, rows: pd.DataFrame, table: list[dict]) -
 NOTES = [
     "- Differences: variant minus base on the same scene and seed, evaluation views; ↑: above 0 is better, ↓: below 0 "
     "is; warp_gap is a distance from the ground truth's own value, so below 0 is nearer to it.",
-    "- Intervals: 95 %, percentile bootstrap over objects, seeds averaged within their object; bold = 0 lies outside. "
-    "Few objects make them too narrow: three cover the true mean in about 75 % of cases, seven in about 87 %.",
+    "- Intervals: 95 %, over objects, seeds averaged within their object; percentile bootstrap, and Student's t with "
+    "fewer than six objects; bold = 0 lies outside. With seven objects the bootstrap covers the true mean in about "
+    "87 % of cases.",
     "- psnr_sudden: PSNR over the pixels whose true colour changes by more than 0.1 between two frames, all frames "
     "pooled.",
     "- gaussians: mean per frame at the end of the fit. fit_s, fit_mb: wall time in seconds and peak memory in "

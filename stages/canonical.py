@@ -55,7 +55,7 @@ def main(
     the_frames, the_anchors = Frames.load(frames), Anchors.load(anchors)
     goal = fit.targets(the_frames, the_anchors, device.device)
     the_plan = plan(settings.canonical, the_frames.key, settings.checkpoint_interval_s)
-    identity = checkpoint.digest(canonical_json(settings, NO_INFLUENCE), [frames, anchors])
+    identity = checkpoint.digest("canonical", canonical_json(settings, NO_INFLUENCE), device, [frames, anchors])
     with checkpoint.locked(checkpoints, report):
         state = initial_state(the_frames, the_anchors, goal, settings, device)
         state = fit.fit(state, goal, the_plan, device, checkpoints / "canonical.pt", identity, report)

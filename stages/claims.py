@@ -7,8 +7,8 @@ Vocabulary
 ----------
 - A *claim* says that one variant is better than another by metrics of the paper; it is tested by one *proxy*, a
   metric of ours, since the networks behind the paper's metrics are absent. `direction` says which proxy is better.
-- *Difference*: the better variant's proxy minus the worse one's, paired by scene and seed; its interval is a
-  bootstrap over objects.
+- *Difference*: the better variant's proxy minus the worse one's, paired by scene and seed; its interval is
+  that of `stages.lib.statistics`.
 - *Verdict*: `agrees` or `disagrees` when the interval does not cover 0, else `not significant`; `not run` without a
   single pair. Nothing but the numbers decides it.
 """
@@ -124,10 +124,10 @@ NOTES = [
     "is tested is the direction, by a proxy: FID-VID and FVD by tof, dtssd and warp_gap (how the clip moves), CLIP "
     "and LPIPS by psnr_masked, ssim and, for sudden changes, psnr_sudden (how each frame looks), fps by fps_network.",
     "- Difference: proxy of the better variant minus that of the worse, evaluation views, same scene and seed; mean "
-    "over objects of the mean over seeds. Interval: 95 %, percentile bootstrap over objects. An interval that covers "
-    "0, and a single object, are not significant.",
-    "- Few objects make the interval too narrow: three cover the true mean in about 75 % of cases, seven in about "
-    "87 %. The tests are not independent, and none is corrected for their number.",
+    "over objects of the mean over seeds. Interval: 95 %, percentile bootstrap over objects, Student's t with "
+    "fewer than six. An interval that covers 0, and a single object, are not significant.",
+    "- With seven objects the bootstrap covers the true mean in about 87 % of cases. The tests are not independent, "
+    "and none is corrected for their number.",
     "- Table 2's check marks are lost in the text of the paper. Its sentence that removing the temporal part raises "
     "FID-VID and FVD by 22.1 % fits the row 55.32 / 970.65 alone: that row is the spatial part without the temporal.",
     "- Left out: T = 15 against T = 10, which the paper calls stable (an interval that covers 0 does not show "

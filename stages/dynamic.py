@@ -36,7 +36,7 @@ def plan(settings: DynamicRun, n_frames: int) -> fit.Plan:
     dynamic = settings.dynamic
     sub_clip = min(dynamic.sub_clip, n_frames)
     return fit.Plan(
-        steps=max(1, dynamic.images // (sub_clip * (1 + dynamic.anchor_views))),
+        steps=max(1, round(dynamic.images * dynamic.images_factor) // (sub_clip * (1 + dynamic.anchor_views))),
         frames=range(n_frames),
         sub_clip=sub_clip,
         anchor_views=dynamic.anchor_views,
@@ -98,7 +98,7 @@ def main(
     else:
         goal = fit.targets(the_frames, Anchors.load(anchors), device.device)
         inputs = [canonical, frames, anchors, *match]
-        identity = checkpoint.digest(canonical_json(settings, NO_INFLUENCE), inputs)
+        identity = checkpoint.digest("dynamic", canonical_json(settings, NO_INFLUENCE), device, inputs)
         the_plan = plan(settings, n_frames)
         report.say(
             f"{the_plan.steps} steps on {the_plan.sub_clip} of {n_frames} frames and {1 + the_plan.anchor_views} views"
@@ -110,7 +110,8 @@ def main(
             fit.write_counts(counts, state)
             fit.write_gradients(gradients, state)
         gaussians, present = from_tensors(state.params), state.present.cpu().numpy()
-        state.motion.field.check_bounds(state.params["means"])
+        if outside := state.motion.field.outside(state.params["means"]):
+            report.say(f"{outside} gaussians ended outside the deformation field's bounds, where its features are flat")
         arrays = {f"motion.{name}": value.cpu().numpy() for name, value in state.motion.state_dict().items()}
         if state.spread is not None:
             arrays |= {f"spread.{name}": value.cpu().numpy() for name, value in vars(state.spread).items()}

@@ -5,13 +5,12 @@ Pure and torch-free, so that it is tested without Snakemake; `rules/common.smk` 
 
 from __future__ import annotations
 
-import ast
 import difflib
 import functools
-import os
 from pathlib import Path
 
 from stages.lib import layouts
+from stages.lib.imports import ROOT
 from stages.settings import (
     AnchorsRun,
     BakeRun,
@@ -36,7 +35,6 @@ from stages.settings import (
 OWN_SUITE = "own"
 # The others are overlays of its settings, so whatever they leave alone is kept under its name.
 BASE_VARIANT = "stag4d"
-ROOT = Path(__file__).resolve().parent.parent
 # Sources whose anchors do not depend on the seed are made once, under seed 0.
 SEEDLESS_ANCHORS = ("rendered", "imported", "inflated")
 
@@ -237,30 +235,3 @@ class Experiment:
 
 def _stems(folder: Path) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.yaml"))
-
-
-@functools.cache
-def _imports(file: Path) -> list[str]:
-    """The project's modules that a file names in import statements, wherever they stand."""
-    found = []
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names if alias.name.startswith("stages")]
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("stages"):
-            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return found
-
-
-@functools.cache
-def code(stage: str) -> list[str]:
-    """The project files a stage imports, itself first, found by walking import statements."""
-    found: dict[Path, None] = {}
-    waiting = [f"stages.{stage}"]
-    while waiting:
-        place = ROOT.joinpath(*waiting.pop().split("."))
-        file = next((file for file in (place.with_suffix(".py"), place / "__init__.py") if file.exists()), None)
-        if file is not None and file not in found:
-            found[file] = None
-            waiting += _imports(file)
-    # Relative to where Snakemake runs: a copied folder must name the same inputs as the original.
-    return [os.path.relpath(file) for file in found]

@@ -201,6 +201,7 @@ class DynamicSettings(Section):
         ge=1,
         description="images rendered during the fit, equally many for all methods; steps = images / (sub_clip x views)",
     )
+    images_factor: float = Field(1.0, gt=0, description="times `images`, for a variant that is given more of them")
     sub_clip: int = Field(
         1, ge=1, description="consecutive frames a step, their losses averaged (4DSTR's collective average loss)"
     )

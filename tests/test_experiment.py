@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stages.experiment import ROOT, Experiment, code
+from stages.experiment import Experiment
+from stages.lib.imports import ROOT, code
 from stages.settings import SettingsError, default_yaml
 
 DEFAULTS = yaml.safe_load(default_yaml())

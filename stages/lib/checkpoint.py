@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,14 +17,15 @@ import torch
 
 from stages.cli import Reporter, StageError
 from stages.contracts import replacing
+from stages.lib.device import Device
+from stages.lib.imports import code
 
 
-def digest(settings_json: str, inputs: list[Path]) -> str:
-    """One text for settings, inputs and the project code that this process has imported."""
-    total = hashlib.sha256(settings_json.encode())
-    modules = sorted(name for name in sys.modules if name.split(".")[0] == "stages")
-    code = [Path(file) for name in modules if (file := getattr(sys.modules[name], "__file__", None))]
-    for path in [*inputs, *sorted(set(code))]:
+def digest(stage: str, settings_json: str, device: Device, inputs: list[Path]) -> str:
+    """One text for settings, the device chosen, inputs and the stage's code, imported yet or not."""
+    chosen = "".join(f"{key}={value};" for key, value in sorted(device.describe().items()))
+    total = hashlib.sha256((settings_json + chosen).encode())
+    for path in [*inputs, *code(stage)]:
         total.update(hashlib.sha256(Path(path).read_bytes()).digest())
     return total.hexdigest()
 

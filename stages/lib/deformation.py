@@ -47,6 +47,10 @@ class Deformation(nn.Module):
             nn.init.zeros_(self.heads[name].weight)
             nn.init.zeros_(self.heads[name].bias)
 
+    def outside(self, means: Tensor) -> int:
+        """How many of the means (N,3) lie outside the cube."""
+        return int((means.detach().abs().amax(dim=-1) > self.bounds).sum())
+
     def check_bounds(self, means: Tensor) -> None:
         """Raise SettingsError if a mean lies outside the cube, where features are constant."""
         reach = float(means.detach().abs().max()) if means.numel() else 0.0

@@ -8,8 +8,10 @@ Vocabulary and conventions
   among a row's top `fraction` are densified; small ones are cloned, large ones split in two. The new ones exist in
   the rows' frames and their neighbours, where the old one existed; a split takes the old one out of those frames
   only. So frames outside are rendered exactly as before.
-- Pruning (4DSTR eq. 7): by opacity, world scale and screen size of that row's frames.
-- The cap is on gaussian-frames, `max_gaussians` times F, and the largest gradients come first under it.
+- Pruning (4DSTR eq. 7): by opacity, world scale and screen size of that row's frames. What is too large and due to
+  be densified is split instead (in STAG4D, which densifies first, too).
+- The cap is on gaussian-frames, `max_gaussians` times F. A round may use its share of what is left of it, so that
+  the last rounds, which know the motion best, still have some; the largest gradients come first.
 - Gradients are taken in NDC units (pixels times half the image side), so that thresholds do not depend on its size.
 """
 
@@ -113,7 +115,7 @@ def densify(
     """Prune, then clone and split under the cap; returns what was done and the new presence.
 
     shapes: log-scales (R,N,3) and opacity logits (R,N) in each row; None = the parameters' own. rounds: how many are
-    left, this one included (mode match). The caller starts new statistics afterwards. Pruning comes first so that its
+    left, this one included. The caller starts new statistics afterwards. Pruning comes first so that its
     room is used in the same round, and so that the screen test still sees the radii (in STAG4D they are zeroed just
     before). Raises StageError when a frame would be left without gaussians.
     """
@@ -123,7 +125,11 @@ def densify(
         params["opacity_logits"].detach()[None],
     )
     largest = log_scales.exp().amax(dim=-1)
-    pruned = _pruned(largest, opacity_logits.sigmoid(), statistics, settings) & _by_row(present, rows)
+    too_large = largest > settings.prune_max_scale
+    out = _pruned(largest, opacity_logits.sigmoid(), statistics, settings)
+    room = _share(settings, present & ~(out | too_large), rounds)
+    grow = chosen(statistics, present & ~out, settings, math.ceil(room / frames))
+    pruned = (out | (too_large & ~grow)) & _by_row(present, rows)
     left = present & ~pruned
     empty = torch.nonzero(~left.any(1))[:, 0]
     if len(empty):
@@ -132,10 +138,8 @@ def densify(
             f"{where} would be pruned; lower densify.prune_opacity or prune_min_scale, "
             "or look at the mattes in frames.npz."
         )
-    room = max(0, settings.max_gaussians * frames - int(left.sum()))
-    grow = chosen(statistics, left, settings, math.ceil(room / frames / rounds)) & ~pruned
     new = left & (grow if rows == 1 else _dilated(grow, settings.neighbourhood))
-    new &= _under_cap(new.sum(0), torch.where(grow, statistics.mean(), 0.0).amax(0), room)
+    new &= _under_cap(new.sum(0), torch.where(grow, statistics.mean(), 0.0).amax(0), _share(settings, left, rounds))
     grown = new.any(0)
     clone = grown & (torch.where(grow, largest, 0.0).amax(0) <= settings.clone_max_scale)
     split = grown & ~clone
@@ -190,17 +194,27 @@ def _by_row(present: Tensor, rows: int) -> Tensor:
 
 
 def _dilated(grow: Tensor, reach: int) -> Tensor:
-    """(F, N) bool, true up to `reach` frames before and after every true one."""
-    wide = grow.clone()
-    for shift in range(1, reach + 1):
-        wide[shift:] |= grow[:-shift]
-        wide[:-shift] |= grow[shift:]
+    """(F, N) bool, true up to `reach` frames before and after every true one; at the clip's ends the window moves
+    inside, so that every frame's choice lives equally long."""
+    frames = len(grow)
+    length = min(2 * reach + 1, frames)
+    wide = torch.zeros_like(grow)
+    for frame in range(frames):
+        first = min(max(frame - reach, 0), frames - length)
+        wide[first : first + length] |= grow[frame]
     return wide
 
 
 def _pruned(largest: Tensor, opacity: Tensor, statistics: Statistics, settings: DensifySettings) -> Tensor:
-    outside = (largest > settings.prune_max_scale) | (largest < settings.prune_min_scale)
-    return (opacity < settings.prune_opacity) | outside | (statistics.radius > settings.prune_screen_fraction)
+    """Everything that prunes but too large a scale."""
+    too_small = largest < settings.prune_min_scale
+    return (opacity < settings.prune_opacity) | too_small | (statistics.radius > settings.prune_screen_fraction)
+
+
+def _share(settings: DensifySettings, left: Tensor, rounds: int) -> int:
+    """Gaussian-frames that a round may add to those left, `rounds` of which share the cap's room."""
+    room = max(0, settings.max_gaussians * len(left) - int(left.sum()))
+    return math.ceil(room / rounds)
 
 
 def _under_cap(cost: Tensor, score: Tensor, room: int) -> Tensor:

@@ -214,9 +214,11 @@ def _shapes(state: State, goal: Targets) -> tuple[Tensor, Tensor]:
 
 
 def sub_clip(plan: Plan, generator: torch.Generator) -> range:
-    """Consecutive frames of a descent: around a frame drawn evenly, moved inside the clip at its ends."""
-    middle = int(torch.randint(len(plan.frames), (), generator=generator))
-    first = min(max(middle - plan.sub_clip // 2, 0), len(plan.frames) - plan.sub_clip)
+    """Consecutive frames of a descent. Their place is drawn evenly from all that touch the clip and then moved inside,
+    so that the end frames are seen about as often as the others."""
+    count, length = len(plan.frames), plan.sub_clip
+    place = int(torch.randint(count + length - 1, (), generator=generator)) - (length - 1)
+    first = min(max(place, 0), count - length)
     return plan.frames[first : first + plan.sub_clip]
 
 

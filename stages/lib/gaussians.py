@@ -71,7 +71,10 @@ def replace_rows(
 ) -> None:
     """Replace each parameter by `surgery(name, value)`; Adam keeps the rows `keep` and starts the rest at zero.
 
-    `surgery` must return the kept rows first, in the order of `keep` (indices into the old rows).
+    `surgery` must return the kept rows first, in the order of `keep` (indices into the old rows). Under a step count
+    that no longer corrects for it, a second moment of zero makes the first steps of new rows some ten times as long;
+    that tells a clone from its parent. With the parent's second moment instead, masked PSNR on the evaluation views
+    fell by 0.2 and 0.4 dB (two development objects).
     """
     for group in adam.param_groups:
         name, old = group["name"], group["params"][0]

@@ -5,10 +5,11 @@ Vocabulary
 - An *object* is a scene, the unit that is drawn at random: other seeds of one scene are not new evidence about
   other scenes, so seeds are averaged within their object before anything is resampled.
 - A *pair* is one object and seed that both sides have; whatever only one side has is left out.
-- The *interval* is Efron's percentile bootstrap over objects, 95 %.
+- The *interval*, 95 %, is Efron's percentile bootstrap over objects, and with fewer than six of them Student's t.
 
-What the interval is not: exact for few objects. For normal differences it covers the true mean in 75 % of cases with
-3 objects (it is then their range), 87 % with 7, 92 % with 20 (a test measures two of these).
+Why two: for normal differences the bootstrap covers the true mean in 75 % of cases with 3 objects (it is then their
+range, so three equal signs, one chance in four, would already count), 87 % with 7, 92 % with 20. Student's t covers
+95 % with any number of them, if they are normal (a test measures some of these).
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import numpy as np
 
 CONFIDENCE = 0.95
 RESAMPLES = 20_000
+# Quantiles of Student's t for CONFIDENCE, by the number of objects.
+STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
 BOOTSTRAP_SEED = 0
 
 ONE_OBJECT = "one object: no interval"
@@ -60,6 +63,15 @@ def bootstrap_interval(values: np.ndarray) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
+def interval(values: np.ndarray) -> tuple[float, float] | None:
+    """Ends of the interval of the mean of values (n,), one an object; None when n < 2."""
+    if len(values) not in STUDENT:
+        return bootstrap_interval(values)
+    values = np.sort(np.asarray(values, np.float64))
+    half = STUDENT[len(values)] * values.std(ddof=1) / np.sqrt(len(values))
+    return float(values.mean() - half), float(values.mean() + half)
+
+
 def paired_differences(scores: Scores, base: Scores) -> dict[tuple[str, str], float]:
     """Score minus the base's for every pair, sorted by object and seed; NaN on either side is no score."""
     differences = {key: scores[key] - base[key] for key in sorted(scores) if key in base}
@@ -74,5 +86,5 @@ def estimate(differences: Mapping[tuple[str, str], float]) -> Estimate | None:
     if not by_object:
         return None
     means = np.sort([np.mean(values) for values in by_object.values()])
-    low, high = bootstrap_interval(means) or (None, None)
+    low, high = interval(means) or (None, None)
     return Estimate(float(means.mean()), low, high, len(means), len(differences))

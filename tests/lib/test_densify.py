@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -210,7 +212,7 @@ def test_a_split_replaces_its_parent_in_those_frames_only():
     settings_ = FRAMEWISE.model_copy(update={"prune_max_scale": 10})
     done, present = framewise(params, adam, everywhere(3, 6), gradient, settings_)
     assert (done.split, done.total) == (1, 5)
-    assert present.int().tolist() == [[1, 0, 1, 1, 1]] * 2 + [[1, 1, 1, 0, 0]] * 4
+    assert present.int().tolist() == [[1, 0, 1, 1, 1]] * 3 + [[1, 1, 1, 0, 0]] * 3
 
 
 def test_pruning_clears_one_frame_and_deletes_what_is_left_nowhere():
@@ -257,7 +259,40 @@ def test_match_reaches_the_count_in_the_rounds_that_are_left():
         stats = statistics(torch.rand(len(params["means"]), generator=torch.Generator().manual_seed(rounds)) + 0.1)
         done, present = densify(params, adam, present, stats, settings_, generator(), rounds=rounds)
         totals.append(done.total)
-    assert totals == [13, 15, 17]
+    assert totals == [12, 14, 17]
+
+
+def test_rounds_share_the_room_under_the_cap():
+    params, adam = model(100)
+    present, totals = everywhere(100, 4), []
+    settings_ = DensifySettings(fraction=0.5, max_gaussians=120)
+    for rounds in (4, 3, 2, 1):
+        stats = statistics(torch.rand(len(params["means"]), generator=generator()) + 0.1)
+        done, present = densify(params, adam, present, stats, settings_, generator(), rounds=rounds)
+        totals.append(done.total)
+    assert totals == [105, 110, 115, 120]
+
+
+def test_what_is_too_large_is_split_when_due_and_pruned_otherwise():
+    params, adam = model(40, scale=0.2)
+    gradient = torch.zeros(40)
+    gradient[7] = 1
+    settings_ = DensifySettings(max_gaussians=100)
+    with torch.no_grad():
+        params["log_scales"][:] = -4
+        params["log_scales"][[3, 7]] = math.log(0.15)
+    done, _ = densify(params, adam, everywhere(40, 2), statistics(gradient), settings_, generator())
+    assert (done.split, done.pruned, done.total) == (1, 1, 40)
+    assert float(params["log_scales"].detach().amax()) == pytest.approx(math.log(0.15 / 1.6))
+
+
+def test_every_frames_choice_lives_equally_long():
+    for frame in range(6):
+        params, adam = model(3)
+        gradient = torch.zeros(6, 3)
+        gradient[frame, 1] = 1
+        _, present = framewise(params, adam, everywhere(3, 6), gradient)
+        assert int(present[:, 3].sum()) == 3 and bool(present[frame, 3])
 
 
 FATES = st.sampled_from(["keep", "clone", "split", "prune"])
@@ -274,7 +309,7 @@ def test_rows_stay_with_their_gaussian_and_other_frames_stay_as_they_were(histor
     # Colour is never changed by surgery, so it names the gaussian that a row descends from.
     names = {float(value): index for index, value in enumerate(params["sh"].detach()[:, 0, 0])}
     moments = {key: adam.state[params["sh"]]["exp_avg"][index].clone() for key, index in names.items()}
-    first = {name: value.detach().clone() for name, value in params.items()}
+    before = {name: value.detach().clone() for name, value in params.items()}
     chance = torch.Generator().manual_seed(seed)
     touched = torch.zeros(frames, dtype=torch.bool)
     for fates in history:
@@ -293,7 +328,8 @@ def test_rows_stay_with_their_gaussian_and_other_frames_stay_as_they_were(histor
             else:
                 gradient[frame, row] = 1.0
                 log_scales[:, row] = -0.7 if fate == "split" else -3.0
-                touched[max(0, frame - 1) : frame + 2] = True
+                first = min(max(frame - 1, 0), frames - 3)
+                touched[first : first + 3] = True
         settings_ = FRAMEWISE.model_copy(update={"prune_max_scale": 10})
         _, present = framewise(params, adam, present, gradient, settings_, (log_scales, opacity))
         assert present.shape == (frames, len(params["means"]))
@@ -301,12 +337,12 @@ def test_rows_stay_with_their_gaussian_and_other_frames_stay_as_they_were(histor
     assert bool(present[:, 0].all())
     state = adam.state[params["sh"]]["exp_avg"]
     for row, name in enumerate(params["sh"].detach()[:, 0, 0].tolist()):
-        assert torch.equal(params["quats"][row], first["quats"][names[name]])
+        assert torch.equal(params["quats"][row], before["quats"][names[name]])
         assert torch.equal(state[row], moments[name]) or not bool(state[row].any())
     for frame in torch.nonzero(~touched)[:, 0].tolist():
         rows = torch.nonzero(present[frame])[:, 0]
         for name in NAMES:
-            assert torch.equal(params[name][rows].sort(0).values, first[name].sort(0).values)
+            assert torch.equal(params[name][rows].sort(0).values, before[name].sort(0).values)
 
 
 def test_gradients_are_tested_for_a_log_normal_distribution():
