@@ -16,6 +16,8 @@ include: "rules/bake.smk"
 include: "rules/speed.smk"
 include: "rules/renders.smk"
 include: "rules/assets.smk"
+include: "rules/compact.smk"
+include: "rules/player.smk"
 include: "rules/metrics.smk"
 include: "rules/tables.smk"
 include: "rules/ablations.smk"
@@ -48,6 +50,7 @@ rule asset:
             variant=asset_variants(),
             seed=EXPERIMENT.seeds,
         ),
+        players_of(EXPERIMENT.suite),
 
 
 rule everything:

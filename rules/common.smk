@@ -22,6 +22,8 @@ wildcard_constraints:
     suite="|".join(EXPERIMENT.suite_names()),
     scene="[A-Za-z0-9][A-Za-z0-9_-]*",
     variant="|".join(EXPERIMENT.variant_names()),
+    first="|".join(EXPERIMENT.variant_names()),
+    second="|".join(EXPERIMENT.variant_names()),
     source="rendered|imported|inflated",
     seed="[0-9]+",
 
@@ -162,6 +164,35 @@ def moving_sequences_of(suite, scene):
     """The sequences of a scene that are shown side by side."""
     folder, seed = f"results/{suite}/{scene}", EXPERIMENT.seeds[0]
     return [f"{folder}/{variant}/seed{seed}/sequence.safetensors" for variant in asset_variants()]
+
+
+def player_parts():
+    """The page, style, scripts and shaders of the player."""
+    folder = Path(workflow.basedir) / "workflow" / "player"
+    return [shipped(file) for file in sorted(folder.iterdir())]
+
+
+def first_anchors_of(suite, scene, variant):
+    return anchors_of(suite, scene, variant, EXPERIMENT.seeds[0])
+
+
+def compared_compacts(wildcards):
+    """The compact files of the two variants in the name of a comparing player."""
+    folder, seed = f"results/{wildcards.suite}/{wildcards.scene}", EXPERIMENT.seeds[0]
+    return [f"{folder}/{variant}/seed{seed}/sequence.4dgs" for variant in (wildcards.first, wildcards.second)]
+
+
+def players_of(suite):
+    """Every player of a suite: one a fit, and one a pair of neighbours in the list of variants."""
+    moving, folder = asset_variants(), f"results/{suite}"
+    alone = [
+        f"{folder}/{scene}/{variant}/seed{seed}/player.html"
+        for scene in scenes_of(suite)
+        for variant in moving
+        for seed in EXPERIMENT.seeds
+    ]
+    pairs = list(zip(moving, moving[1:]))
+    return alone + [f"{folder}/{scene}/compare_{a}_{b}.html" for scene in scenes_of(suite) for a, b in pairs]
 
 
 def curves_of(suite):

@@ -8,6 +8,8 @@ dynamic    canonical, frames, anchors           dynamic.safetensors, gaussians.c
 bake       dynamic                              sequence.safetensors
 speed      dynamic, frames                      speed.csv
 renders    sequence, frames, anchors, truth     views.npz, orbit.mp4, input.mp4, sheet.png, ply/
+compact    sequence                             sequence.4dgs: all of it in one small file
+player     compact files, frames, anchors       player.html; compare_<a>_<b>.html of two variants
 metrics    views, sequence, frames, truth       metrics.csv
 tables     metrics of all scenes                results/table1.csv, .md
 ablations  metrics and counts of many fits      results/table2 to 5.csv, comparison.csv, .md, .png

@@ -19,6 +19,7 @@ from stages.settings import (
     DynamicRun,
     FramesRun,
     MetricsRun,
+    PlayerRun,
     RendersRun,
     Run,
     SceneSource,
@@ -219,6 +220,10 @@ class Experiment:
     def renders_json(self, variant: str, seed: int = 0) -> str:
         tree = self.settings(variant)
         return canonical_json(RendersRun(**self._run(tree, seed), renders=tree.renders))
+
+    def player_json(self, variant: str, seed: int = 0) -> str:
+        tree = self.settings(variant)
+        return canonical_json(PlayerRun(**self._run(tree, seed), fps=tree.renders.fps, player=tree.player))
 
     def metrics_json(self, suite: str, scene: str, variant: str, seed: int) -> str:
         tree, named = self.settings(variant), self.variant(variant)

@@ -232,6 +232,15 @@ class RendersSettings(Section):
     sheet_times: int = Field(6, ge=1, description="columns of the contact sheet")
 
 
+class PlayerSettings(Section):
+    """How the HTML player begins; its viewer can change both."""
+
+    loop: Literal["loop", "pingpong", "once"] = Field("loop", description="what happens at the end of the clip")
+    background: Literal["theme", "white", "grey", "black", "checker"] = Field(
+        "theme", description="behind the object; theme = the page's own, dark or light as the viewer's system"
+    )
+
+
 class MetricsSettings(Section):
     """Scores that need no network."""
 
@@ -272,6 +281,7 @@ class Config(Section):
     canonical: CanonicalSettings = CanonicalSettings()
     dynamic: DynamicSettings = DynamicSettings()
     renders: RendersSettings = RendersSettings()
+    player: PlayerSettings = PlayerSettings()
     metrics: MetricsSettings = MetricsSettings()
     ablations: AblationsSettings = AblationsSettings()
 
@@ -348,6 +358,11 @@ class BakeRun(Run):
 
 class RendersRun(Run):
     renders: RendersSettings
+
+
+class PlayerRun(Run):
+    fps: int = 24
+    player: PlayerSettings = PlayerSettings()
 
 
 class MetricsRun(Run):

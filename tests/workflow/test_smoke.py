@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import os
 import re
@@ -12,7 +13,7 @@ import time
 import pytest
 
 from stages.contracts import Gaussians, Sequence
-from stages.lib import video
+from stages.lib import compact, video
 
 SCENE = "results/smoke/mouth"
 
@@ -38,6 +39,16 @@ def test_the_asset_can_be_opened(finished):
     assert files == [f"frame{index:04d}.ply" for index in range(4)]
     sequence = Sequence.load(finished.folder / SCENE / "stag4d/seed0/sequence.safetensors")
     assert len(Gaussians.load(folder / "ply/frame0002.ply").means) == sequence.present[2].sum()
+
+
+def test_the_players_hold_the_compact_files(finished):
+    scene = finished.folder / SCENE
+    compacts = {name: scene / name / "seed0/sequence.4dgs" for name in ("stag4d", "4dstr")}
+    texts = {name: base64.b64encode(path.read_bytes()).decode() for name, path in compacts.items()}
+    for name, text in texts.items():
+        assert text in (scene / name / "seed0/player.html").read_text()
+        assert text in (scene / "compare_stag4d_4dstr.html").read_text()
+    assert compact.read_header(compacts["stag4d"]).frames == 4
 
 
 def test_all_methods_share_one_canonical(finished):
@@ -117,6 +128,7 @@ def test_the_report_holds_table_and_videos(finished_copy):
     text = (finished_copy.folder / "report.html").read_text()
     assert "table1.csv" in text
     assert "orbit.mp4" in text
+    assert "compare_stag4d_4dstr.html" in text
 
 
 @pytest.mark.parametrize("profile", ["local", "slurm"])

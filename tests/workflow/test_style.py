@@ -48,6 +48,8 @@ STAGES = (
     "speed",
     "renders",
     "assets",
+    "compact",
+    "player",
     "metrics",
     "tables",
     "ablations",
