@@ -34,6 +34,8 @@ from tests.browser import launched
 from tests.players import FOVY_DEG, RADIUS, page, scene, shell
 
 FRAMES = 8
+# The browser may still be drawing what the contender before asked for.
+SETTLE_MS = 2000
 VIEW_DEG = (40.0, 25.0)
 
 SPARK_PAGE = """<!doctype html><body style="margin:0">
@@ -168,6 +170,7 @@ def measure(count: int, size: int, spark: Path | None, seconds: float, rounds: i
             for name, what in runs:
                 # A page in the background draws nothing.
                 tabs[name].bring_to_front()
+                tabs[name].wait_for_timeout(SETTLE_MS)
                 before = cpu_seconds()
                 speed = tabs[name].evaluate(COUNT, [seconds, what])
                 speeds.setdefault(f"{name}, {what}", []).append(speed)
