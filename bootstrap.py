@@ -20,6 +20,8 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 BIN = VENV / "bin"
 CONSTRAINTS = ROOT / "requirements" / "constraints.txt"
+# Libraries that only tests compare with, in a folder that nothing else sees; the file says why.
+BESIDE = ROOT / "requirements" / "beside.txt"
 # pytest and the linters come along only when asked for.
 DEVELOPMENT = ("pytest", "ruff", "snakefmt")
 
@@ -35,7 +37,8 @@ def pinned(package: str) -> str:
 def install(extra: str) -> None:
     """Create .venv if needed and install the project with its pins, once per state of the pins."""
     stamp = VENV / f".installed{extra or '-base'}"
-    wanted = hashlib.sha256(CONSTRAINTS.read_bytes() + (ROOT / "pyproject.toml").read_bytes()).hexdigest()
+    files = (CONSTRAINTS, ROOT / "pyproject.toml", *([BESIDE] if extra else []))
+    wanted = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
     if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
         return
     if not (BIN / "python").exists():
@@ -46,6 +49,9 @@ def install(extra: str) -> None:
     # torch first and by itself, so that a build of this version that is at hand is taken, not replaced.
     subprocess.run([*pip, pinned("torch"), "--constraint", str(CONSTRAINTS)], check=True)
     subprocess.run([*pip, "--constraint", str(CONSTRAINTS), "--editable", f"{ROOT}{extra}"], check=True)
+    if extra:
+        place = ["--no-deps", "--upgrade", "--target", str(VENV / "beside")]
+        subprocess.run([*pip, *place, "--constraint", str(CONSTRAINTS), "--requirement", str(BESIDE)], check=True)
     stamp.write_text(wanted, encoding="utf-8")
 
 

@@ -2,6 +2,8 @@ rule table2:
     input:
         metrics=compared_metrics("table2"),
         beside=compared_files("table2"),
+        networks=compared_networks("table2"),
+        papers=shipped("config/reported/papers.csv"),
         code=code("ablations"),
     output:
         csv=report(
@@ -11,6 +13,7 @@ rule table2:
             labels={"table": "2", "form": "CSV"},
         ),
         markdown="results/table2.md",
+        tex="results/table2.tex",
         plot=report(
             "results/table2.png",
             caption="../workflow/report/ablations.rst",
@@ -29,14 +32,16 @@ rule table2:
     params:
         settings=comparison_json("table2"),
     shell:
-        "python -m stages.ablations --metrics {input.metrics} --out {output.csv} --markdown {output.markdown}"
-        " --plot {output.plot} --settings {params.settings:q} --log {log}"
+        "python -m stages.ablations --metrics {input.metrics} --networks {input.networks} --papers {input.papers}"
+        " --out {output.csv} --markdown {output.markdown} --tex {output.tex} --plot {output.plot} --settings {params.settings:q} --log {log}"
 
 
 use rule table2 as table3 with:
     input:
         metrics=compared_metrics("table3"),
         beside=compared_files("table3"),
+        networks=compared_networks("table3"),
+        papers=shipped("config/reported/papers.csv"),
         code=code("ablations"),
     output:
         csv=report(
@@ -46,6 +51,7 @@ use rule table2 as table3 with:
             labels={"table": "3", "form": "CSV"},
         ),
         markdown="results/table3.md",
+        tex="results/table3.tex",
         plot=report(
             "results/table3.png",
             caption="../workflow/report/ablations.rst",
@@ -64,6 +70,8 @@ use rule table2 as table4 with:
     input:
         metrics=compared_metrics("table4"),
         beside=compared_files("table4"),
+        networks=compared_networks("table4"),
+        papers=shipped("config/reported/papers.csv"),
         code=code("ablations"),
     output:
         csv=report(
@@ -73,6 +81,7 @@ use rule table2 as table4 with:
             labels={"table": "4", "form": "CSV"},
         ),
         markdown="results/table4.md",
+        tex="results/table4.tex",
         plot=report(
             "results/table4.png",
             caption="../workflow/report/ablations.rst",
@@ -91,6 +100,8 @@ use rule table2 as table5 with:
     input:
         metrics=compared_metrics("table5"),
         beside=compared_files("table5"),
+        networks=compared_networks("table5"),
+        papers=shipped("config/reported/papers.csv"),
         code=code("ablations"),
     output:
         csv=report(
@@ -100,6 +111,7 @@ use rule table2 as table5 with:
             labels={"table": "5", "form": "CSV"},
         ),
         markdown="results/table5.md",
+        tex="results/table5.tex",
         plot=report(
             "results/table5.png",
             caption="../workflow/report/ablations.rst",
@@ -118,6 +130,8 @@ use rule table2 as comparison with:
     input:
         metrics=compared_metrics("comparison"),
         beside=compared_files("comparison"),
+        networks=compared_networks("comparison"),
+        papers=shipped("config/reported/papers.csv"),
         code=code("ablations"),
     output:
         csv=report(
@@ -127,6 +141,7 @@ use rule table2 as comparison with:
             labels={"table": "comparison", "form": "CSV"},
         ),
         markdown="results/comparison.md",
+        tex="results/comparison.tex",
         plot=report(
             "results/comparison.png",
             caption="../workflow/report/ablations.rst",

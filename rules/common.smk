@@ -21,9 +21,9 @@ except SettingsError as error:
 wildcard_constraints:
     suite="|".join(EXPERIMENT.suite_names()),
     scene="[A-Za-z0-9][A-Za-z0-9_-]*",
-    variant="|".join(EXPERIMENT.variant_names()),
     first="|".join(EXPERIMENT.variant_names()),
     second="|".join(EXPERIMENT.variant_names()),
+    variant="|".join([*EXPERIMENT.variant_names(), *EXPERIMENT.config.outside]),
     source="rendered|imported|inflated",
     seed="[0-9]+",
 
@@ -147,12 +147,59 @@ def fits_of(suite):
     ]
 
 
+def outside_of(suite):
+    """The folder of every scene that another system has pictures of."""
+    return [
+        f"results/{suite}/{scene}/{name}/seed0"
+        for name in EXPERIMENT.config.outside
+        for scene in EXPERIMENT.outside_scenes(name, scenes_of(suite))
+    ]
+
+
+def is_outside(variant):
+    return variant in EXPERIMENT.config.outside
+
+
 def metrics_of(suite):
-    return [f"{folder}/metrics.csv" for folder in fits_of(suite)]
+    return [f"{folder}/metrics.csv" for folder in [*fits_of(suite), *outside_of(suite)]]
+
+
+def networks_of(suite):
+    """What the networks say of every fit; nothing on a machine without their weights."""
+    if not EXPERIMENT.weight_files():
+        return []
+    return [f"{folder}/networks.csv" for folder in [*fits_of(suite), *outside_of(suite)]]
+
+
+def anchors_if_ours(suite, scene, variant, seed):
+    return [] if is_outside(variant) else [anchors_of(suite, scene, variant, seed)]
+
+
+def sequence_if_ours(suite, scene, variant, seed):
+    folder = f"results/{suite}/{scene}/{variant}/seed{seed}"
+    return [] if is_outside(variant) else [f"{folder}/sequence.safetensors"]
+
+
+def outside_files(scene, variant):
+    return EXPERIMENT.outside_files(variant, scene) if is_outside(variant) else []
+
+
+def outside_folder(scene, variant):
+    return str(EXPERIMENT.outside_folder(variant, scene)) if is_outside(variant) else ""
 
 
 def frames_of(suite):
     return [f"results/{suite}/{scene}/frames.npz" for scene in scenes_of(suite)]
+
+
+def truths_of(suite):
+    return [f"results/{suite}/{scene}/truth.npz" for scene in scenes_of(suite)]
+
+
+def views_of(suite):
+    """The scored views of the method that the protocol's table is about, scene by scene."""
+    method, seed = asset_variants()[0], EXPERIMENT.seeds[0]
+    return [f"results/{suite}/{scene}/{method}/seed{seed}/views.npz" for scene in scenes_of(suite)]
 
 
 def sequences_of(suite, variant):
@@ -220,6 +267,16 @@ def compared_metrics(*names):
     def files():
         folders = (folder for name in names for folder in comparison(name).folders())
         return [f"{folder}/metrics.csv" for folder in dict.fromkeys(folders)]
+
+    return asked(files)
+
+
+def compared_networks(name):
+    """An input function with what the networks say of every fit of a comparison; nothing without weights."""
+
+    def files():
+        here = EXPERIMENT.weight_files()
+        return [f"{folder}/networks.csv" for folder in comparison(name).folders()] if here else []
 
     return asked(files)
 

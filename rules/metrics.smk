@@ -2,9 +2,9 @@ rule metrics:
     input:
         views="results/{suite}/{scene}/{variant}/seed{seed}/views.npz",
         frames="results/{suite}/{scene}/frames.npz",
-        anchors=asked(anchors_of, "suite", "scene", "variant", "seed"),
+        anchors=asked(anchors_if_ours, "suite", "scene", "variant", "seed"),
         truth="results/{suite}/{scene}/truth.npz",
-        sequence="results/{suite}/{scene}/{variant}/seed{seed}/sequence.safetensors",
+        sequence=asked(sequence_if_ours, "suite", "scene", "variant", "seed"),
         code=code("metrics"),
     output:
         "results/{suite}/{scene}/{variant}/seed{seed}/metrics.csv",

@@ -21,7 +21,7 @@ import pandas as pd
 from stages import cli
 from stages.cli import Reporter
 from stages.contracts import replacing
-from stages.lib import charts, fit_files
+from stages.lib import charts, fit_files, latex, reported
 from stages.lib.comparisons import AblationsRun, Comparison
 from stages.lib.scores import (
     EXTRA_METRICS,
@@ -35,15 +35,20 @@ from stages.lib.scores import (
     heading,
     measured_rows,
     metric_columns,
+    network_lines,
     provenance_lines,
     read_compared,
+    read_networks,
     scene_scores,
     signed,
+    with_sets,
     write_csv,
 )
 from stages.lib.statistics import NO_PAIR, ONE_OBJECT, Estimate, estimate, paired_differences
 
 DIFFERENCES = ("psnr_masked", "ssim", "tof", "dtssd", "warp_gap", "psnr", "psnr_sudden")
+# The table of 4DSTR that a comparison repeats.
+PAPER_TABLES = {"table2": "2", "table3": "3", "table4": "4", "table5": "5"}
 # 4DSTR's own example of a sudden change is a mouth that opens.
 COUNTED_SCENE = "mouth"
 
@@ -191,9 +196,16 @@ SPEED_NOTE = (
 
 
 def markdown_text(
-    comparison: Comparison, records: list[dict], rows: pd.DataFrame, table: list[dict], plot: Path
+    comparison: Comparison,
+    records: list[dict],
+    rows: pd.DataFrame,
+    table: list[dict],
+    plot: Path,
+    papers: pd.DataFrame,
+    networks: list[dict],
 ) -> str:
-    """The Markdown twin: means, differences to the base, every pair, notes and provenance."""
+    """The Markdown twin: means, differences to the base, every pair, what the paper prints, notes and provenance."""
+    printed = reported.markdown_lines(papers, "4DSTR", PAPER_TABLES.get(comparison.name, ""))
     found = differences(comparison, rows)
     first = next(row for row in table if row["frames"])
     setting = f"{first['frames']} frames, {first['size']}, {first['device']}, {first['anchors']} anchors, "
@@ -220,12 +232,25 @@ def markdown_text(
         "",
         "</details>",
         "",
+        *(["## Reported by the paper (not measured here, not comparable)", "", *printed] if printed else []),
         "## Notes",
         "",
         *NOTES,
         *([SPEED_NOTE] if comparison.speed else []),
         *provenance_lines(records),
+        *network_lines(networks),
     ]
+    return "\n".join(lines) + "\n"
+
+
+def latex_text(comparison: Comparison, table: list[dict], papers: pd.DataFrame) -> str:
+    """The LaTeX twin: the means with best and second best marked, then the paper's own table, without marks."""
+    metrics = columns(comparison)
+    shown, cells = metric_columns(table, metrics)
+    body = [[row["method"], *own] for row, own in zip(table, cells, strict=True)]
+    lines = ["% Best in bold, second underlined among measured rows; reported rows are copied and not ranked.", ""]
+    lines += latex.table(comparison.title, ["method", *(heading(name, metrics[name]) for name in shown)], body)
+    lines += reported.latex_lines(papers, "4DSTR", PAPER_TABLES.get(comparison.name, ""))
     return "\n".join(lines) + "\n"
 
 
@@ -256,16 +281,33 @@ def frame_lines(comparison: Comparison, rows: pd.DataFrame) -> tuple[str, charts
     return "psnr_masked ↑ over the clip", {name: {int(f): v for f, v in means[name].items()} for name in names}
 
 
-def main(metrics: list[Path], out: Path, markdown: Path, plot: Path, settings: AblationsRun, report: Reporter) -> None:
+def main(
+    metrics: list[Path],
+    papers: Path,
+    out: Path,
+    markdown: Path,
+    tex: Path,
+    plot: Path,
+    settings: AblationsRun,
+    report: Reporter,
+    networks: list[Path] = (),
+) -> None:
     """Collect the fits of one comparison into its table."""
     comparison = settings.comparison
     metrics = sorted(metrics)
     records, rows = read_compared(metrics, [comparison])
+    scored, network_rows = read_networks(sorted(networks), records)
+    rows = pd.concat([rows, network_rows], ignore_index=True) if scored else rows
     scores = scene_scores(rows)
-    table = table_rows(comparison, rows, scores)
+    table = with_sets(table_rows(comparison, rows, scores), networks, records, scored)
+    copied = reported.read(papers)
     write_csv(out, header(comparison), table)
-    with replacing(markdown) as temporary:
-        temporary.write_text(markdown_text(comparison, records, rows, table, plot), encoding="utf-8")
+    for path, text in (
+        (markdown, markdown_text(comparison, records, rows, table, plot, copied, scored)),
+        (tex, latex_text(comparison, table, copied)),
+    ):
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     extra = None
     if comparison.counts:
         extra = count_lines(comparison, records, metrics)

@@ -15,10 +15,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import IO, ClassVar
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -85,8 +89,55 @@ def _open_error(path: Path, error: Exception, expected: str) -> ContractError:
     )
 
 
+class OnDisk:
+    """A stack of pictures that stays on disk: indexing its leading axes chooses, one picture is read when it is used.
+
+    For whoever looks at one picture after the other, so that memory does not grow with a clip's length. Like an array
+    it has dtype, ndim, shape and len, and NumPy reads all of it where it wants an array.
+    """
+
+    def __init__(self, file: IO[bytes], dtype: np.dtype, picture: tuple[int, ...], at: np.ndarray) -> None:
+        self._file, self._picture, self._at = file, picture, at
+        self.dtype = dtype
+        self.shape = (*at.shape, *picture)
+        self.ndim = len(self.shape)
+
+    @classmethod
+    def member(cls, path: Path, name: str, leading: int) -> OnDisk:
+        """Array `name` of an .npz, unpacked into a file without a name that goes with the process."""
+        with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as packed:
+            version = np.lib.format.read_magic(packed)
+            header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, fortran, dtype = header(packed)
+            if fortran or dtype.hasobject or len(shape) < leading:
+                raise ValueError(f"{name} has shape {shape}, dtype {dtype}; expected pictures in C order")
+            unpacked = tempfile.TemporaryFile()
+            shutil.copyfileobj(packed, unpacked, 1 << 20)
+            unpacked.flush()
+        at = np.arange(np.prod(shape[:leading], dtype=np.int64)).reshape(shape[:leading])
+        return cls(unpacked, dtype, tuple(shape[leading:]), at)
+
+    def __len__(self) -> int:
+        return len(self._at)
+
+    def __getitem__(self, key) -> OnDisk | np.ndarray:
+        chosen = self._at[key]
+        if chosen.ndim:
+            return OnDisk(self._file, self.dtype, self._picture, chosen)
+        size = int(np.prod(self._picture)) * self.dtype.itemsize
+        data = os.pread(self._file.fileno(), size, int(chosen) * size)
+        return np.frombuffer(data, self.dtype).reshape(self._picture)
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        pictures = [self[index] for index in np.ndindex(self._at.shape)]
+        return np.array(pictures, dtype or self.dtype).reshape(self.shape)
+
+
 class _Npz:
     """Save and load a dataclass of arrays as a compressed .npz; equal contents give equal bytes."""
+
+    # Axes of `rgba` before height: T of Frames, two (views and times) of the others.
+    PICTURE_AXES: ClassVar[int] = 2
 
     def save(self, path: Path) -> None:
         self.check()
@@ -95,10 +146,14 @@ class _Npz:
             np.savez_compressed(temporary, **values, record=np.array(json.dumps(self.record, sort_keys=True)))
 
     @classmethod
-    def load(cls, path: Path):
+    def load(cls, path: Path, on_disk: bool = False):
+        """The checked contents of a file; `on_disk` leaves `rgba` there (OnDisk). Raises ContractError."""
         try:
             with np.load(path, allow_pickle=False) as file:
-                values = {name: file[name] for name in file.files}
+                values = {name: file[name] for name in file.files if not (on_disk and name == "rgba")}
+                if on_disk and "rgba" in file.files:
+                    # All but height, width and channel, which come last in every file of pictures.
+                    values["rgba"] = OnDisk.member(path, "rgba", cls.PICTURE_AXES)
         except (OSError, ValueError, EOFError, KeyError) as error:
             raise _open_error(path, error, cls.__name__) from None
         except Exception as error:  # zipfile.BadZipFile and zlib.error share no base class
@@ -107,7 +162,7 @@ class _Npz:
         if missing:
             raise ContractError(f"{path} lacks {sorted(missing)}; expected a file of {cls.__name__}.")
         values = {f.name: values[f.name] for f in fields(cls)}
-        values = {name: value[()] if value.ndim == 0 else value for name, value in values.items()}
+        values = {name: value if value.ndim else value[()] for name, value in values.items()}
         loaded = cls(**{**values, "record": json.loads(str(values["record"]))})
         loaded.check()
         return loaded
@@ -116,6 +171,8 @@ class _Npz:
 @dataclass(frozen=True)
 class Frames(_Npz):
     """The input view over time."""
+
+    PICTURE_AXES: ClassVar[int] = 1
 
     rgba: np.ndarray
     """(T, H, W, 4) uint8"""
@@ -199,6 +256,27 @@ class Views(_Npz):
         check_axes("Views", {"rgba": "uint8 V T H W 4", "azimuth_deg": angle, "elevation_deg": angle}, vars(self))
         if self.kind.shape != self.rgba.shape[:1]:
             raise ContractError(f"Views.kind has shape {self.kind.shape}; expected ({self.rgba.shape[0]},).")
+
+
+@dataclass(frozen=True)
+class Features(_Npz):
+    """What networks say of one fit's evaluation views, for distances between sets; D = 0 where a network is absent.
+
+    The first axis holds our pictures, then the ground truth.
+    """
+
+    i3d: np.ndarray
+    """(2, V, D) float64, logits of each clip"""
+    inception: np.ndarray
+    """(2, V, T, E) float64, pooled features of each frame"""
+    resnet3d: np.ndarray
+    """(2, V, F) float64, mean feature of each clip"""
+    record: dict = field(default_factory=dict)
+
+    def check(self) -> None:
+        spec = {"i3d": "float64 2 V D", "inception": "float64 2 V T E", "resnet3d": "float64 2 V F"}
+        check_axes("Features", spec, vars(self))
+        check_finite("Features", {name: getattr(self, name) for name in spec})
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import os
 from pathlib import Path
 
 from stages.lib import layouts
@@ -19,7 +20,10 @@ from stages.settings import (
     DynamicRun,
     FramesRun,
     MetricsRun,
+    NetworksRun,
+    OutsideRun,
     PlayerRun,
+    ProtocolRun,
     RendersRun,
     Run,
     SceneSource,
@@ -34,6 +38,19 @@ from stages.settings import (
 )
 
 OWN_SUITE = "own"
+# The method word of what other systems made.
+OUTSIDE = "outside"
+WEIGHTS = "resources/weights"
+# Networks of the metrics by their names in config/weights.yaml (stages/lib/networks; a test holds them equal).
+NETWORKS = (
+    "clip_vit_b32",
+    "i3d_kinetics",
+    "inception_fid",
+    "lpips_alex",
+    "lpips_squeeze",
+    "lpips_vgg",
+    "resnet3d_kinetics",
+)
 # The others are overlays of its settings, so whatever they leave alone is kept under its name.
 BASE_VARIANT = "stag4d"
 # Sources whose anchors do not depend on the seed are made once, under seed 0.
@@ -56,6 +73,10 @@ class Experiment:
         self.seeds = list(dict.fromkeys(self.config.seeds))
         for variant in self.variants:
             self.matched(variant)
+        for name in self.config.outside:
+            check_name("outside", name)
+            if name in self.variant_names():
+                raise SettingsError(f"outside: {name!r} is the name of a variant; expected another one. Rename it.")
 
     def check_sources(self) -> None:
         """Raise SettingsError if files of a chosen scene are missing."""
@@ -141,6 +162,25 @@ class Experiment:
         merged = overlay(self.config.model_dump(mode="json"), self.variant(variant).settings)
         return parse(Config, merged, f"config/variants/{variant}.yaml over the configuration")
 
+    def outside_folder(self, name: str, scene: str) -> Path:
+        """The folder of one scene's pictures by another system."""
+        return Path(self.config.outside[name].path).expanduser() / scene
+
+    def outside_scenes(self, name: str, scenes: list[str]) -> list[str]:
+        """Those of the scenes that another system has pictures of; raises SettingsError when it has none."""
+        found = [scene for scene in scenes if self.outside_folder(name, scene).is_dir()]
+        if not found:
+            place = Path(self.config.outside[name].path)
+            raise SettingsError(
+                f"outside: {name}: {place} holds no folder of a chosen scene; expected some of "
+                f"{', '.join(str(place / scene) for scene in scenes)}. Correct `path`, or rename its folders."
+            )
+        return found
+
+    def outside_files(self, name: str, scene: str) -> list[str]:
+        """The pictures of one scene by another system, inputs of a rule."""
+        return sorted(str(path) for path in self.outside_folder(name, scene).glob("*/*.png"))
+
     def matched(self, variant: str) -> str | None:
         """The variant whose number of gaussians this one copies (densify mode match); None for the others."""
         densify = self.settings(variant).dynamic.densify
@@ -225,10 +265,38 @@ class Experiment:
         tree = self.settings(variant)
         return canonical_json(PlayerRun(**self._run(tree, seed), fps=tree.renders.fps, player=tree.player))
 
+    def _scored(self, suite: str, scene: str, variant: str, seed: int) -> tuple[Config, dict]:
+        """The settings tree of a variant, or of the configuration for a name of `outside`, and how results name it."""
+        if variant in self.config.outside:
+            tree, title, method = self.config, self.config.outside[variant].title or variant, OUTSIDE
+        else:
+            tree, title, method = self.settings(variant), self.variant(variant).title, self.variant(variant).method
+        names = {"suite": suite, "scene": scene, "variant": variant, "title": title, "method": method}
+        return tree, {**self._run(tree, seed), **names}
+
     def metrics_json(self, suite: str, scene: str, variant: str, seed: int) -> str:
-        tree, named = self.settings(variant), self.variant(variant)
-        names = {"suite": suite, "scene": scene, "variant": variant, "title": named.title, "method": named.method}
-        return canonical_json(MetricsRun(**self._run(tree, seed), **names, metrics=tree.metrics))
+        tree, named = self._scored(suite, scene, variant, seed)
+        return canonical_json(MetricsRun(**named, metrics=tree.metrics))
+
+    def networks_json(self, suite: str, scene: str, variant: str, seed: int) -> str:
+        tree, named = self._scored(suite, scene, variant, seed)
+        return canonical_json(NetworksRun(**named, networks=tree.networks))
+
+    def protocol_json(self, suite: str, variant: str, seed: int) -> str:
+        tree, title = self.settings(variant), self.variant(variant).title
+        run = ProtocolRun(**self._run(tree, seed), suite=suite, variant=variant, title=title, networks=tree.networks)
+        return canonical_json(run)
+
+    def outside_json(self, suite: str, scene: str, variant: str, seed: int) -> str:
+        _, named = self._scored(suite, scene, variant, seed)
+        return canonical_json(OutsideRun(**named, outside=self.config.outside[variant]))
+
+    def weight_files(self) -> list[str]:
+        """Files of the metrics' networks that are here; none on a machine without weights."""
+        found: list[Path] = []
+        for name in NETWORKS:
+            found += (path for path in (self.root / WEIGHTS / name).glob("*") if path.is_file())
+        return sorted(map(os.path.relpath, found))
 
     def speed_json(self, variant: str) -> str:
         tree = self.settings(variant)

@@ -248,6 +248,31 @@ class MetricsSettings(Section):
     skip_ends: int = Field(2, ge=0, description="tOF: frames left out at both ends (TecoGAN: 2)")
 
 
+class NetworksSettings(Section):
+    """Scores by networks, of those whose weights are in resources/weights/."""
+
+    lpips: list[Literal["vgg", "alex", "squeeze"]] = Field(
+        ["vgg"], description="backbones of LPIPS; the papers' protocol is vgg"
+    )
+    fid_grouping: Literal["view", "object", "all"] = Field(
+        "view", description="fid_frame: frames of one view, of one object's views, or of all objects in one set"
+    )
+    fid_resize: Literal["tf1", "antialias"] = Field(
+        "tf1", description="fid_frame: bilinear without antialias as torchmetrics before 1.8, or with, as since"
+    )
+    batch: int = Field(16, ge=1, description="pictures a batch; always full, so that features do not depend on it")
+
+
+class OutsideSettings(Section):
+    """Results of another system: a folder of PNGs, <path>/<scene>/<view>/<t>.png."""
+
+    path: str = Field(description="folder that holds one folder a scene")
+    title: str | None = Field(None, description="the method's name in tables; null = the name given here")
+    alpha: Literal["straight", "premultiplied"] = Field(
+        "straight", description="how colour and alpha relate in RGBA files; RGB files are taken as drawn on white"
+    )
+
+
 class AblationsSettings(Section):
     """Scenes and seeds of the comparison, of tables 2 to 5 and of the claims."""
 
@@ -283,6 +308,10 @@ class Config(Section):
     renders: RendersSettings = RendersSettings()
     player: PlayerSettings = PlayerSettings()
     metrics: MetricsSettings = MetricsSettings()
+    networks: NetworksSettings = NetworksSettings()
+    outside: dict[str, OutsideSettings] = Field(
+        {}, description="results of other systems to score beside the variants: a name, and their folder's path"
+    )
     ablations: AblationsSettings = AblationsSettings()
 
 
@@ -365,13 +394,33 @@ class PlayerRun(Run):
     player: PlayerSettings = PlayerSettings()
 
 
-class MetricsRun(Run):
+class ScoredRun(Run):
+    """What is scored: a variant, or a name of `outside`."""
+
     suite: str
     scene: str
     variant: str
     title: str
     method: str
+
+
+class MetricsRun(ScoredRun):
     metrics: MetricsSettings
+
+
+class NetworksRun(ScoredRun):
+    networks: NetworksSettings
+
+
+class ProtocolRun(Run):
+    suite: str
+    variant: str
+    title: str
+    networks: NetworksSettings
+
+
+class OutsideRun(ScoredRun):
+    outside: OutsideSettings
 
 
 def check_name(what: str, name: str) -> str:

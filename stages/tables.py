@@ -1,4 +1,4 @@
-"""tables: collects every metrics.csv into table1.csv and its Markdown twin.
+"""tables: collects every metrics.csv, and networks.csv where there are any, into table1.csv and its twins.
 
 Conventions
 -----------
@@ -7,6 +7,8 @@ Conventions
 - `source` is `measured` or `reported`; reported rows are copied as printed from config/reported/ and never ranked
   together with measured ones.
 - `method` is the title of the variant, so that "stag4d (photometric anchors, no SDS)" is called so in every table.
+- `fvd_set`, `fid_vid3d` and, if so grouped, `fid_frame` are one distance over all scenes' clips or frames; the rest
+  of the networks' metrics are averaged as the others.
 - An absent number is empty and its reason stands beside it. Equal inputs give equal bytes, in whatever order they come.
 """
 
@@ -19,6 +21,8 @@ import pandas as pd
 from stages import cli
 from stages.cli import Reporter, StageError
 from stages.contracts import replacing
+from stages.lib import latex
+from stages.lib import reported as papers_reported
 from stages.lib.scores import (
     HEADER,
     METRICS,
@@ -28,12 +32,15 @@ from stages.lib.scores import (
     heading,
     measured_rows,
     metric_columns,
+    network_lines,
     number_text,
     provenance_lines,
     read_all,
     read_csv,
+    read_networks,
     scene_scores,
     signed,
+    with_sets,
     write_csv,
 )
 from stages.settings import Run
@@ -42,6 +49,8 @@ from stages.settings import Run
 SETTING = ["suite", "scene", "supervision", "anchors", "frames", "size"]
 FLOOR = "static"
 REPORTED_COLUMNS = ["method", "reference", "suite", "n_scenes", "metric", "value", "source"]
+# Tables of papers that stand on table 1's page for reading; those of 4DSTR's ablations are on the pages of ours.
+PAPERS = (("4DSTR", "6"), ("Orster", "1"), ("Orster", "2"), ("Orster", "3"))
 DIFFERENCES = ("psnr_masked", "psnr", "ssim", "iou", "tof", "dtssd")
 
 # ------------------------------------------------------------------ reading
@@ -160,32 +169,80 @@ def _floor_block(scores: pd.DataFrame) -> list[str]:
     )
 
 
-def markdown_text(records: list[dict], scores: pd.DataFrame, measured: list[dict], reported: list[dict]) -> str:
-    """The Markdown twin: measured blocks, reported block, per scene, against the floor, provenance."""
-    lines = ["# Table 1", "", "Best measured value of a block in bold, second underlined."]
-    blocks: dict[tuple[str, ...], list[dict]] = {}
+def blocks_of(measured: list[dict]) -> dict[tuple[str, str, str], list[dict]]:
+    """Measured rows that share a suite, a length and a size, which alone are ranked together."""
+    blocks: dict[tuple[str, str, str], list[dict]] = {}
     for row in measured:
         blocks.setdefault((row["suite"], row["frames"], row["size"]), []).append(row)
-    for (suite, frames, size), rows in blocks.items():
+    return blocks
+
+
+def latex_text(measured: list[dict], reported: list[dict], papers: pd.DataFrame) -> str:
+    """The LaTeX twin: a table a measured block, then the reported rows and the papers' tables, without marks."""
+    lines = ["% Best measured value of a block in bold, second underlined; reported rows are copied and not ranked."]
+    for (suite, frames, size), rows in blocks_of(measured).items():
+        shown, cells = metric_columns(rows, METRICS)
+        header = ["method", *(heading(name, METRICS[name]) for name in shown)]
+        body = [[row["method"], *line] for row, line in zip(rows, cells, strict=True)]
+        lines += ["", *latex.table(f"Measured: {suite}, {frames} frames, {size}", header, body)]
+    if reported:
+        shown = [name for name in METRICS if any(row[name] for row in reported)]
+        header = ["method", *(heading(name, METRICS[name]) for name in shown)]
+        body = [[row["method"], *(row[name] for name in shown)] for row in reported]
+        lines += ["", *latex.table("Reported by papers, not measured here", header, body)]
+    lines += [line for name in PAPERS for line in papers_reported.latex_lines(papers, *name)]
+    return "\n".join(lines) + "\n"
+
+
+def markdown_text(
+    records: list[dict],
+    scores: pd.DataFrame,
+    measured: list[dict],
+    reported: list[dict],
+    networks: list[dict],
+    papers: pd.DataFrame,
+) -> str:
+    """The Markdown twin: measured blocks, reported block, per scene, against the floor, provenance."""
+    lines = ["# Table 1", "", "Best measured value of a block in bold, second underlined."]
+    for (suite, frames, size), rows in blocks_of(measured).items():
         lines += ["", f"## Measured: {suite}, {frames} frames, {size}", "", *_measured_block(rows)]
     if reported:
         lines += ["", "## Reported by papers (not measured here, not comparable with the rows above)", ""]
         lines += _reported_block(reported)
+    others = [line for name in PAPERS for line in papers_reported.markdown_lines(papers, *name)]
+    lines += ["", "<details><summary>Other tables of the papers</summary>", "", *others, "</details>"] if others else []
     lines += ["", "## Scene by scene, dB", "", "Input and anchors are training views.", "", *_scene_block(scores)]
     lines += ["", f"## Difference to `{FLOOR}`, scene by scene", ""]
     lines += ["Method minus floor; evaluation views unless named. ↑: above 0 is better, ↓: below 0 is.", ""]
-    lines += [*_floor_block(scores), "", "## Provenance", "", *provenance_lines(records)]
+    lines += [*_floor_block(scores), "", "## Provenance", "", *provenance_lines(records), *network_lines(networks)]
     return "\n".join(lines) + "\n"
 
 
-def main(metrics: list[Path], reported: Path, out: Path, markdown: Path, settings: Run, report: Reporter) -> None:
+def main(
+    metrics: list[Path],
+    reported: Path,
+    out: Path,
+    markdown: Path,
+    tex: Path,
+    papers: Path,
+    settings: Run,
+    report: Reporter,
+    networks: list[Path] = (),
+) -> None:
     """Collect all metrics into the table."""
     records, rows = read_all(metrics)
+    scored, network_rows = read_networks(networks, records)
+    rows = pd.concat([rows, network_rows], ignore_index=True) if scored else rows
     scores = scene_scores(rows)
-    measured, printed = measured_rows(rows, scores), reported_rows(read_reported(reported))
+    measured = with_sets(measured_rows(rows, scores), networks, records, scored)
+    printed, copied = reported_rows(read_reported(reported)), papers_reported.read(papers)
     write_csv(out, HEADER, measured + printed)
-    with replacing(markdown) as temporary:
-        temporary.write_text(markdown_text(records, scores, measured, printed), encoding="utf-8")
+    for path, text in (
+        (markdown, markdown_text(records, scores, measured, printed, scored, copied)),
+        (tex, latex_text(measured, printed, copied)),
+    ):
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     report.say(
         f"wrote {out}: {len(measured)} measured and {len(printed)} reported rows from {len(records)} metrics files"
     )

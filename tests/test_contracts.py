@@ -129,3 +129,30 @@ def test_axes_bind_across_arrays():
     assert check_axes("x", spec, {"a": np.zeros(3), "b": np.zeros((3, 2))}) == {"N": 3}
     with pytest.raises(ContractError, match=r"x\.b has shape"):
         check_axes("x", spec, {"a": np.zeros(3), "b": np.zeros((4, 2))})
+
+
+# ------------------------------------------------------------------ pictures that stay on disk
+
+
+def test_pictures_on_disk_are_those_in_memory(tmp_path, scene):
+    frames, anchors, truth = scene
+    for item in (frames, anchors, truth):
+        item.save(tmp_path / "x.npz")
+        lazy = type(item).load(tmp_path / "x.npz", on_disk=True)
+        assert lazy.rgba.shape == item.rgba.shape and lazy.rgba.dtype == np.uint8 and len(lazy.rgba) == len(item.rgba)
+        assert np.array_equal(np.array(lazy.rgba), item.rgba)
+        assert same(replace(lazy, rgba=item.rgba), item)
+    lazy = Truth.load(tmp_path / "x.npz", on_disk=True).rgba
+    order = np.array([3, 0])
+    assert np.array_equal(lazy[2][1], truth.rgba[2, 1])
+    assert np.array_equal(np.array(lazy[2][order]), truth.rgba[2, order])
+    assert np.array_equal(np.array(lazy[:, 1]), truth.rgba[:, 1])
+    assert [np.array_equal(a, b) for a, b in zip(lazy[1], truth.rgba[1], strict=True)] == [True] * 4
+
+
+def test_a_damaged_file_is_named_on_disk_too(tmp_path, scene):
+    scene[0].save(tmp_path / "x.npz")
+    data = (tmp_path / "x.npz").read_bytes()
+    (tmp_path / "x.npz").write_bytes(data[: len(data) // 2])
+    with pytest.raises(ContractError, match=r"x\.npz cannot be read as Frames"):
+        Frames.load(tmp_path / "x.npz", on_disk=True)

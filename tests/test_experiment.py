@@ -75,7 +75,8 @@ def test_every_shipped_file_parses():
             assert found.suite_settings(suite).scenes
     for variant in found.variant_names():
         assert found.settings(variant)
-    for path in sorted((ROOT / "config").glob("*.yaml")):
+    # weights.yaml is no configuration but a list of files.
+    for path in sorted(path for path in (ROOT / "config").glob("*.yaml") if path.name != "weights.yaml"):
         merged = DEFAULTS | yaml.safe_load(path.read_text())
         assert Experiment(merged).scenes, path
 
@@ -138,3 +139,40 @@ def test_a_matched_variant_names_the_one_it_follows(tmp_path):
         (tmp_path / "config" / "variants" / "odd.yaml").write_text(text % rest)
         with pytest.raises(SettingsError, match=expected):
             Experiment({**DEFAULTS, "variants": ["odd"]}, tmp_path)
+
+
+# ------------------------------------------------------------------ results of other systems, and networks
+
+
+def test_results_of_another_system_are_found_by_scene(tmp_path):
+    for view in range(4):
+        (tmp_path / "walk" / f"eval_{view}").mkdir(parents=True)
+        (tmp_path / "walk" / f"eval_{view}" / "0.png").write_bytes(b"")
+    found = experiment(outside={"theirs": {"path": str(tmp_path), "title": "Theirs (2025)"}})
+    assert found.outside_scenes("theirs", found.scenes) == ["walk"]
+    assert len(found.outside_files("theirs", "walk")) == 4
+    run = json.loads(found.metrics_json("embedded", "walk", "theirs", 0))
+    assert (run["title"], run["method"], run["variant"]) == ("Theirs (2025)", "outside", "theirs")
+    assert json.loads(found.outside_json("embedded", "walk", "theirs", 0))["outside"]["alpha"] == "straight"
+
+
+def test_results_of_another_system_without_a_known_scene_are_refused(tmp_path):
+    found = experiment(outside={"theirs": {"path": str(tmp_path)}}, scenes=["walk"])
+    with pytest.raises(SettingsError, match=rf"{tmp_path} holds no folder of a chosen scene; expected some of .*walk"):
+        found.outside_scenes("theirs", found.scenes)
+
+
+@pytest.mark.parametrize(("name", "text"), [("stag4d", "is the name of a variant"), ("a/b", "cannot be used in paths")])
+def test_names_of_other_systems_are_safe_and_their_own(name, text):
+    with pytest.raises(SettingsError, match=text):
+        experiment(outside={name: {"path": "x"}})
+
+
+def test_a_machine_without_weights_asks_no_network(tmp_path):
+    root = tmp_path / "home"
+    shutil.copytree(ROOT / "config", root / "config")
+    found = Experiment(DEFAULTS, root)
+    assert found.weight_files() == []
+    (root / "resources" / "weights" / "i3d_kinetics").mkdir(parents=True)
+    (root / "resources" / "weights" / "i3d_kinetics" / "i3d.pt").write_bytes(b"x")
+    assert [Path(file).name for file in found.weight_files()] == ["i3d.pt"]

@@ -30,6 +30,12 @@ def test_every_dependency_is_pinned_once_and_nowhere_else():
     assert all(re.fullmatch(r"[a-z0-9-]+", name) for name in BASE | EXTRAS["gpu"] | EXTRAS["dev"])
 
 
+def test_libraries_that_tests_compare_with_are_pinned():
+    lines = (ROOT / "requirements/beside.txt").read_text().splitlines()
+    names = {line for line in lines if not line.startswith("#")}
+    assert names <= set(pins()) and not names & BASE
+
+
 def test_no_build_tag_is_committed():
     assert not [name for name, version in pins().items() if "+" in version]
 

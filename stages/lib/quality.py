@@ -114,11 +114,30 @@ def psnr_masked(prediction: np.ndarray, truth: np.ndarray, region: np.ndarray, a
     return decibels(error / (area * prediction.shape[-1]))
 
 
-def ssim_map(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def picture_range(picture: np.ndarray) -> float:
+    """Largest minus smallest value of a picture, at least one 8-bit step so that a plain one can be divided by it."""
+    return max(float(np.ptp(picture)), 1 / 255)
+
+
+def psnr_legacy(prediction: np.ndarray, truth: np.ndarray) -> float:
+    """PSNR in dB with the truth's own range as peak: torchmetrics before 1.8 without `data_range`, as in the papers.
+
+    The darker half of the grey scale missing in the truth costs 6 dB; pictures (H, W, 3).
+    """
+    return decibels(_mean_square(prediction, truth) / picture_range(truth) ** 2)
+
+
+def ssim_legacy(prediction: np.ndarray, truth: np.ndarray) -> float:
+    """Mean SSIM with the larger of the two pictures' ranges (torchmetrics without `data_range`); pictures (H, W, 3)."""
+    data_range = max(picture_range(prediction), picture_range(truth))
+    return float(ssim_map(prediction, truth, data_range).mean(dtype=np.float64))
+
+
+def ssim_map(prediction: np.ndarray, truth: np.ndarray, data_range: float = 1.0) -> np.ndarray:
     """Structural similarity of every pixel (H, W), mean over channels, 1 best; pictures (H, W, 3).
 
-    Wang et al. 2004: Gaussian window 11, sigma 1.5, K1 0.01, K2 0.03, biased moments; data range 1, border
-    reflected without its edge, no crop (torchmetrics' variant, with a fixed data range).
+    Wang et al. 2004: Gaussian window 11, sigma 1.5, K1 0.01, K2 0.03, biased moments; border reflected without its
+    edge, no crop (torchmetrics' variant); everywhere but in `ssim_legacy` with the fixed data range 1.
     """
 
     def blur(image: np.ndarray) -> np.ndarray:
@@ -129,8 +148,9 @@ def ssim_map(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
     means_squared = mean_p * mean_p + mean_t * mean_t
     variances = np.maximum(blur(prediction * prediction + truth * truth) - means_squared, 0)
     covariance = blur(prediction * truth) - means_product
-    value = (2 * means_product + SSIM_C1) * (2 * covariance + SSIM_C2)
-    value /= (means_squared + SSIM_C1) * (variances + SSIM_C2)
+    c1, c2 = SSIM_C1 * data_range**2, SSIM_C2 * data_range**2
+    value = (2 * means_product + c1) * (2 * covariance + c2)
+    value /= (means_squared + c1) * (variances + c2)
     return (value[..., 0] + value[..., 1] + value[..., 2]) / 3
 
 

@@ -19,11 +19,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from stages.cli import StageError
-from stages.contracts import replacing
-from stages.lib import fit_files
+from stages.contracts import Features, replacing
+from stages.lib import fit_files, frechet
 from stages.lib.comparisons import Comparison
 
 
@@ -149,6 +150,71 @@ def read_all(paths: Iterable[Path]) -> tuple[list[dict], pd.DataFrame]:
     return records, pd.concat(tables, ignore_index=True)
 
 
+def _fit(about: dict) -> tuple:
+    """What names a fit: suite, scene, variant, seed."""
+    return tuple(about["settings"][name] for name in ("suite", "scene", "variant", "seed"))
+
+
+def read_networks(paths: Iterable[Path], records: list[dict]) -> tuple[list[dict], pd.DataFrame]:
+    """Records and rows of networks.csv files, each row with the provenance of its fit's metrics.csv.
+
+    Raises StageError when a file is of no fit of `records`, or when two were scored with other networks or settings.
+    """
+    fits = {_fit(about): about for about in records}
+    found, tables = [], []
+    for path in paths:
+        about, rows = read_metrics(path)
+        if _fit(about) not in fits:
+            raise StageError(f"{path} is of a fit whose metrics.csv was not given; expected one. Leave it out.")
+        for name, what in (("networks", about["networks"]), ("settings", about["settings"]["networks"])):
+            first = found and (found[0]["networks"] if name == "networks" else found[0]["settings"]["networks"])
+            if found and what != first:
+                raise StageError(
+                    f"{path} was scored with {name} {what}, others with {first}; expected one for all. "
+                    "Delete the networks.csv files and run the same command again."
+                )
+        found.append(about)
+        tables.append(rows.assign(**_provenance(fits[_fit(about)])))
+    return found, pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def set_scores(networks: list[Path], records: list[dict], grouping: str) -> dict[tuple, dict[str, tuple[float, str]]]:
+    """Distances between sets over all scenes of a row of the table: by ROW's values, then metric: value and reason.
+
+    The set is every clip (`fvd_set`, `fid_vid3d`), or with grouping `all` every frame (`fid_frame`), of every scene
+    and evaluation view; seeds are averaged. `networks`: networks.csv files, features.npz lies beside each.
+    """
+    fits = {_fit(about): {**about["settings"], **_provenance(about)} for about in records}
+    sets: dict[tuple, dict[int, list[Features]]] = {}
+    for path in sorted(networks):
+        features = Features.load(path.parent / "features.npz")
+        about = fits[_fit(features.record)]
+        sets.setdefault(tuple(str(about[name]) for name in ROW), {}).setdefault(about["seed"], []).append(features)
+    return {key: _distances(list(seeds.values()), grouping) for key, seeds in sets.items()}
+
+
+def _distances(seeds: list[list[Features]], grouping: str) -> dict[str, tuple[float, str]]:
+    """Value and reason of each set distance, mean over seeds; a metric without features is left out."""
+    kinds = {"fvd_set": "i3d", "fid_vid3d": "resnet3d"} | ({"fid_frame": "inception"} if grouping == "all" else {})
+    found = {}
+    for metric, kind in kinds.items():
+        sides = []
+        for scenes in seeds:
+            arrays = [getattr(features, kind) for features in scenes]
+            sides.append([np.concatenate([a[side].reshape(-1, a.shape[-1]) for a in arrays]) for side in (0, 1)])
+        count, dimensions = sides[0][0].shape
+        if not dimensions or count < 2:
+            continue
+        value = float(np.mean([frechet.set_distance(*pair) for pair in sides]))
+        what = "frames" if metric == "fid_frame" else "clips"
+        reason = f"one set of {count} {what} in {dimensions} dimensions: no standard error"
+        if count <= dimensions:
+            share = frechet.small_sample_bias(count, dimensions) / (2 * dimensions)
+            reason += f"; biased upward (by {share:.0%} of the variance if isotropic), compare equal counts only"
+        found[metric] = value, reason
+    return found
+
+
 def figure_rows(about: dict, figures: dict[str, fit_files.Figure]) -> pd.DataFrame:
     """Rows of view `fit` for figures of the fit that this record describes."""
     settings = about["settings"]
@@ -260,6 +326,20 @@ def measured_rows(rows: pd.DataFrame, scores: pd.DataFrame, metrics: dict[str, M
     return table
 
 
+def with_sets(measured: list[dict], networks: list[Path], records: list[dict], scored: list[dict]) -> list[dict]:
+    """Measured rows with the distances between sets that are theirs; `scored`: records of the networks.csv files."""
+    if not scored:
+        return measured
+    sets = set_scores(networks, records, scored[0]["settings"]["networks"]["fid_grouping"])
+    filled = []
+    for row in measured:
+        row = dict(row)
+        for metric, (value, reason) in sets.get(tuple(str(row[name]) for name in ROW), {}).items():
+            row |= {metric: value, f"{metric}_se": None, f"{metric}_reason": reason}
+        filled.append(row)
+    return filled
+
+
 def fit_scores(rows: pd.DataFrame) -> dict[tuple[str, str, str], dict[tuple[str, str], float]]:
     """Score of every fit: by suite, variant and metric, then by scene and seed; undefined ones are left out."""
     compared = rows[rows["view"].isin(COMPARED_VIEWS)]
@@ -329,6 +409,19 @@ def absent_lines(rows: list[dict], names: Iterable[str]) -> list[str]:
         for reason in sorted({row[f"{name}_reason"] for row in rows}):
             absent.setdefault(reason, []).append(name)
     return [f"- without a value: {', '.join(names)}: {why}" for why, names in absent.items()]
+
+
+def network_lines(records: list[dict]) -> list[str]:
+    """Which networks scored, by the sha256 of their weights, and which settings they had; none without networks."""
+    if not records:
+        return []
+    digests = [f"{name} {digest}" for name, digest in sorted(records[0]["networks"].items())]
+    settings = records[0]["settings"]["networks"]
+    return [
+        f"- networks (sha256 of the weights): {', '.join(digests) or 'none'}; scored on {records[0]['scored_on']}",
+        f"- fid_frame: one FID per {settings['fid_grouping']}, resize {settings['fid_resize']}; fvd_clip: one clip "
+        "against one clip (the number that Consistent4D's script prints), not comparable with fvd_set",
+    ]
 
 
 def signed(value: float | None, metric: Metric) -> str:

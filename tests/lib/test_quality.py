@@ -344,3 +344,17 @@ def test_jitter_is_weighted_by_opacity_and_presence():
 def test_jitter_needs_three_frames():
     assert quality.jitter(**steady(2, 4), radius=1.0) is None
     assert quality.jitter(**steady(1, 4), radius=1.0) is None
+
+
+@pytest.mark.parametrize(("darkest", "loss"), [(0, 0.0), (20, 0.71), (40, 1.48)])
+def test_legacy_psnr_is_lower_where_the_truth_has_no_black(darkest, loss):
+    truth = np.full((16, 16, 3), 1.0, np.float32)
+    truth[4:8] = darkest / 255
+    prediction = np.clip(truth - 0.01, 0, 1).astype(np.float32)
+    assert quality.psnr(prediction, truth) - quality.psnr_legacy(prediction, truth) == pytest.approx(loss, abs=0.01)
+
+
+def test_legacy_ssim_takes_the_larger_range():
+    grey = (np.random.default_rng(0).random((32, 32, 3)) * 0.5 + 0.25).astype(np.float32)
+    other = grey + np.float32(0.1) * (grey > 0.5)
+    assert quality.ssim_legacy(grey, other) < quality.ssim_map(grey, other).mean()

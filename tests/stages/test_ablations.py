@@ -16,6 +16,7 @@ from stages.lib.comparisons import AblationsRun, Comparison
 from stages.lib.scores import HEADER
 from tests.stages.comparing import comparison, write_beside, write_fit
 
+PAPERS = Path(__file__).resolve().parents[2] / "config" / "reported" / "papers.csv"
 GAIN = {("mouth", 0): 1.0, ("mouth", 1): 3.0, ("walk", 0): 4.0, ("walk", 1): 4.0}
 
 
@@ -33,11 +34,11 @@ def fill(folder: Path, chosen: Comparison, **given) -> list[Path]:
 def make(folder: Path, paths: list[Path], chosen: Comparison) -> tuple[list[dict], str]:
     """Rows and Markdown of the table."""
     report = Reporter("ablations", "", io.StringIO(), io.StringIO())
-    outputs = [folder / f"{chosen.name}{end}" for end in (".csv", ".md", ".png")]
-    ablations.main(paths, *outputs, AblationsRun(comparison=chosen), report)
+    outputs = [folder / f"{chosen.name}{end}" for end in (".csv", ".md", ".tex", ".png")]
+    ablations.main(paths, PAPERS, *outputs, AblationsRun(comparison=chosen), report)
     with open(outputs[0], encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert outputs[2].read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert outputs[3].read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     return rows, outputs[1].read_text(encoding="utf-8")
 
 
@@ -175,3 +176,12 @@ def test_counts_are_the_last_steps(tmp_path):
     shutil.copy(path, path.parent / "gaussians.csv")
     with pytest.raises(StageError, match="expected rows of"):
         fit_files.gaussian_counts(path.parent)
+
+
+def test_the_papers_table_stands_apart_and_latex_marks_ours_only(tmp_path):
+    chosen = comparison("neither", "4dstr")
+    _, text = make(tmp_path, fill(tmp_path, chosen), chosen)
+    assert "## Reported by the paper" in text and "| both | 45.31 | 795.21 | 0.918 | 0.121 |" in text
+    ours, theirs = (tmp_path / "table2.tex").read_text(encoding="utf-8").split("Reported: 4DSTR Table 2")
+    assert r"\textbf{" in ours and "795.21" not in ours
+    assert "795.21" in theirs and r"\textbf" not in theirs

@@ -14,6 +14,7 @@ import pytest
 from stages import metrics
 from stages.cli import Reporter, StageError
 from stages.contracts import Anchors, Frames, Sequence, Truth, Views
+from stages.lib.pairing import HEADER
 from stages.lib.quality import CLIP_METRICS, FRAME_METRICS, JITTER_METRICS, SUDDEN_METRIC
 from stages.settings import MetricsRun, MetricsSettings
 
@@ -75,7 +76,8 @@ def run(files: dict, folder: Path) -> tuple[dict, list[dict]]:
     for name, path in paths.items():
         files[name].save(path)
     report = Reporter("metrics", "", io.StringIO(), io.StringIO())
-    metrics.main(**paths, out=folder / "metrics.csv", settings=SETTINGS, report=report)
+    several = {name: [paths.pop(name)] for name in ("anchors", "sequence") if name in paths}
+    metrics.main(**paths, **several, out=folder / "metrics.csv", settings=SETTINGS, report=report)
     first, *lines = (folder / "metrics.csv").read_text(encoding="utf-8").splitlines()
     assert first.startswith("# {")
     return json.loads(first[2:]), list(csv.DictReader(lines))
@@ -101,7 +103,7 @@ def test_supervision_is_photometric_unless_the_sequence_says_otherwise(files, tm
 
 def test_rows_of_a_perfect_reconstruction(files, tmp_path):
     _, rows = run(files, tmp_path)
-    assert tuple(rows[0]) == metrics.HEADER
+    assert tuple(rows[0]) == HEADER
     assert {(r["suite"], r["scene"], r["variant"], r["seed"]) for r in rows} == {("toys", "ball", "stag4d", "3")}
     counted = {view: len(chosen(rows, view=view, metric="psnr")) for view in ("input", "anchor", "evaluation")}
     assert counted == {"input": 5, "anchor": 4, "evaluation": 10}

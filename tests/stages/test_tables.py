@@ -14,6 +14,7 @@ from stages.cli import Reporter, StageError
 from stages.settings import Run
 
 SHIPPED = Path(__file__).resolve().parents[2] / "config" / "reported" / "table1.csv"
+PAPERS = SHIPPED.with_name("papers.csv")
 HEADER = "suite,scene,variant,seed,view,azimuth_deg,frame,metric,value,reason"
 TABLE_HEADER = (
     "method,variant,suite,source,supervision,anchors,n_scenes,n_seeds,frames,size,device,"
@@ -31,6 +32,7 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.paths: list[Path] = []
+        self.networks: list[Path] = []
 
     def add(
         self, scene="bird", variant="stag4d", seed=0, values=(), title=None, method=None, scoring=None, **about
@@ -54,7 +56,8 @@ class Bench:
     def table(self, paths: list[Path] | None = None, reported: Path = SHIPPED) -> tuple[list[dict], str]:
         out, markdown = self.folder / "table1.csv", self.folder / "table1.md"
         report = Reporter("tables", "", io.StringIO(), io.StringIO())
-        tables.main(paths or self.paths, reported, out, markdown, Run(), report)
+        tex = self.folder / "table1.tex"
+        tables.main(paths or self.paths, reported, out, markdown, tex, PAPERS, Run(), report, self.networks)
         with open(out, encoding="utf-8", newline="") as file:
             return list(csv.DictReader(file)), markdown.read_text(encoding="utf-8")
 
@@ -250,3 +253,27 @@ def test_unknown_metrics_in_the_reported_file_are_refused(bench):
     path.write_text("method,value\nX,1\n", encoding="utf-8")
     with pytest.raises(StageError, match="has columns"):
         bench.table(reported=path)
+
+
+# ------------------------------------------------------------------ LaTeX, and the papers' other tables
+
+
+def test_latex_marks_measured_rows_only(bench):
+    bench.add("bird", "stag4d", values=frames_of("psnr", 20.0), title="100 % & more_a")
+    bench.add("bird", "4dstr", values=frames_of("psnr", 21.0))
+    bench.add("bird", "static", values=frames_of("psnr", 10.0))
+    bench.table()
+    text = (bench.folder / "table1.tex").read_text(encoding="utf-8")
+    measured, reported = text.split("Reported by papers", 1)
+    assert r"\textbf{21.00}" in measured and r"\underline{20.00}" in measured
+    assert r"100 \% \& more\_a" in measured
+    assert r"\textbf" not in reported and r"\underline" not in reported
+    assert reported.count(r"\begin{tabular}") == 1 + 4 and "795" in reported
+    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}")
+
+
+def test_the_papers_tables_are_on_the_page_and_never_in_the_csv(bench):
+    bench.add(values=frames_of("psnr", 20.0))
+    rows, text = bench.table()
+    assert "Orster Table 3, as printed:" in text and "| without Orster (L_orster) | 0.40 |" in text
+    assert "4DSTR Table 6, as printed:" in text and not [row for row in rows if "Orster" in row["method"]]
