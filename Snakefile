@@ -19,6 +19,10 @@ include: "rules/assets.smk"
 include: "rules/compact.smk"
 include: "rules/player.smk"
 include: "rules/outside.smk"
+include: "rules/spz.smk"
+include: "rules/mesh.smk"
+include: "rules/turntable.smk"
+include: "rules/usd.smk"
 include: "rules/metrics.smk"
 include: "rules/networks.smk"
 include: "rules/tables.smk"
@@ -27,6 +31,7 @@ include: "rules/ablations.smk"
 include: "rules/claims.smk"
 include: "rules/curves.smk"
 include: "rules/gallery.smk"
+include: "rules/page.smk"
 include: "rules/moments.smk"
 
 
@@ -36,6 +41,8 @@ report: "workflow/report/workflow.rst"
 localrules:
     all,
     asset,
+    exports,
+    exports_usd,
     everything,
 
 
@@ -54,6 +61,22 @@ rule asset:
             seed=EXPERIMENT.seeds,
         ),
         players_of(EXPERIMENT.suite),
+
+
+rule exports:
+    input:
+        rules.asset.input,
+        exported("spz"),
+        exported("mesh"),
+        exported("animated.glb"),
+        exported("turntable.mp4"),
+        exported("orbit.webp"),
+        f"results/{EXPERIMENT.suite}/gallery.html",
+
+
+rule exports_usd:
+    input:
+        exported("sequence.usdc"),
 
 
 rule everything:

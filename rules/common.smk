@@ -132,6 +132,12 @@ def asset_variants():
     return moving or EXPERIMENT.variants
 
 
+def exported(name):
+    """One export of every fit worth looking at."""
+    folder = f"results/{EXPERIMENT.suite}/{{scene}}/{{variant}}/seed{{seed}}/exports"
+    return collect(f"{folder}/{name}", scene=EXPERIMENT.scenes, variant=asset_variants(), seed=EXPERIMENT.seeds)
+
+
 def scenes_of(suite):
     """The chosen scenes of the configured suite, all scenes of another."""
     return EXPERIMENT.scenes if suite == EXPERIMENT.suite else list(EXPERIMENT.suite_settings(suite).scenes)
@@ -207,6 +213,16 @@ def sequences_of(suite, variant):
     return [f"results/{suite}/{scene}/{variant}/seed{seed}/sequence.safetensors" for scene in scenes_of(suite)]
 
 
+def orbits_of(suite):
+    """The turning picture of every fit of the first seed that is worth looking at."""
+    seed = EXPERIMENT.seeds[0]
+    return [
+        f"results/{suite}/{scene}/{variant}/seed{seed}/exports/orbit.webp"
+        for scene in scenes_of(suite)
+        for variant in asset_variants()
+    ]
+
+
 def moving_sequences_of(suite, scene):
     """The sequences of a scene that are shown side by side."""
     folder, seed = f"results/{suite}/{scene}", EXPERIMENT.seeds[0]
@@ -253,6 +269,11 @@ def curves_of(suite):
     moving = asset_variants()
     dynamics = [f"{folder}/dynamic_curve.csv" for folder in fits_of(suite) if folder.split("/")[3] in moving]
     return [*dict.fromkeys(canonicals), *dynamics]
+
+
+def counts_of(suite):
+    """The gaussians of every frame of every dynamic fit."""
+    return [f"{folder}/gaussians.csv" for folder in fits_of(suite) if folder.split("/")[3] in asset_variants()]
 
 
 def comparison(name):

@@ -11,11 +11,16 @@ renders    sequence, frames, anchors, truth     views.npz, orbit.mp4, input.mp4,
 compact    sequence                             sequence.4dgs: all of it in one small file
 player     compact files, frames, anchors       player.html; compare_<a>_<b>.html of two variants
 outside    PNGs of another system, truth        views.npz
+spz        sequence                             exports/spz/
+mesh       sequence, frames                     exports/mesh/, exports/animated.glb
+turntable  sequence, frames                     exports/turntable.mp4, exports/orbit.webp
+usd        sequence                             exports/sequence.usdc (extra [usd])
 metrics    views, sequence, frames, truth       metrics.csv
 networks   the same, public weights             networks.csv, features.npz
 tables     metrics of all scenes                results/table1.csv, .md, .tex
 protocol   views and truth of all scenes        results/protocol.csv, .md
 ablations  metrics and counts of many fits      results/table2 to 5.csv, comparison.csv, .md, .tex, .png
 claims     the same                             results/claims.csv, .md
+page       frames, turning pictures             gallery.html: all scenes by all methods
 moments    frames, sequences of all variants    moments.png: methods side by side
 """

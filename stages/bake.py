@@ -1,6 +1,7 @@
 """bake: evaluates the fitted model once per time, in order; the only place where it is evaluated after the fit.
 
-Reads dynamic.safetensors; writes sequence.safetensors, which everything after it reads.
+Reads dynamic.safetensors; writes sequence.safetensors, which everything after it reads. With `bake.between` it also
+holds frames between the fitted ones, which are interpolated, not fitted: scores leave them out (`Sequence.at`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from stages.cli import Reporter
 from stages.contracts import ContractError, Gaussians, Sequence, load_tensors
 from stages.lib.device import choose
 from stages.lib.gaussians import NAMES, to_tensors
+from stages.lib.interpolation import insert
 from stages.lib.motion import ATTRIBUTES, Buffer, restore
 from stages.settings import BakeRun, DynamicRun, parse
 
@@ -50,7 +52,7 @@ def main(dynamic: Path, out: Path, settings: BakeRun, report: Reporter) -> None:
     arrays, about = load_tensors(dynamic)
     if "gaussians.means" not in arrays:
         raise ContractError(f"{dynamic} holds no gaussians; expected the output of the dynamic stage.")
-    sequence = bake(arrays, about, device.device)
+    sequence = insert(bake(arrays, about, device.device), settings.bake.between)
     sequence.save(out)
     report.say(f"wrote {out}: {sequence.means.shape[0]} frames of {sequence.means.shape[1]} gaussians")
 

@@ -49,6 +49,22 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder that becomes `path` on success and vanishes on failure."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir()
+        yield temporary
+        shutil.rmtree(path, ignore_errors=True)
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def check_axes(owner: str, spec: dict[str, str], arrays: dict[str, np.ndarray]) -> dict[str, int]:
     """Check dtypes and shapes such as "uint8 T H W 4" against each other; return the size of each letter.
 
@@ -334,6 +350,12 @@ def load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict]:
     return arrays, record
 
 
+# What changes from frame to frame; the colour of a gaussian does not.
+MOVING = ("means", "quats", "log_scales", "opacity_logits")
+# Times are written as float64 and computed the same way everywhere; this forgives only rounding.
+TIME_TOLERANCE = 1e-6
+
+
 @dataclass(frozen=True)
 class Sequence:
     """The gaussians of every frame, activated by nothing: what every later stage reads."""
@@ -371,8 +393,26 @@ class Sequence:
         if missing:
             raise ContractError(f"{path} lacks {sorted(missing)}; expected a Sequence.")
         loaded = cls(**arrays, record=record)
-        loaded.check()
+        try:
+            loaded.check()
+        except ContractError as error:
+            raise ContractError(f"{path}: {error} Delete it and run the same command again to bake it anew.") from None
         return loaded
+
+    def at(self, times: np.ndarray) -> Sequence:
+        """The frames at the given times (F,), in their order: those of the input, without frames between them.
+
+        Raises ContractError where no frame is within TIME_TOLERANCE of a time.
+        """
+        nearest = np.abs(self.times[None] - times[:, None]).argmin(axis=1)
+        away = np.abs(self.times[nearest] - times)
+        if away.max() > TIME_TOLERANCE:
+            raise ContractError(
+                f"the sequence has {len(self.times)} frames, the input {len(times)}, and none at time "
+                f"{times[away.argmax()]:.4f}; expected the same clip. Delete the sequence to have it baked again."
+            )
+        chosen = {name: getattr(self, name)[nearest] for name in (*MOVING, "present", "times")}
+        return Sequence(**chosen, sh=self.sh, record=self.record)
 
     def frame(self, index: int) -> Gaussians:
         """The gaussians present in one frame."""

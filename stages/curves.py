@@ -1,6 +1,8 @@
-"""curves: the loss and the number of gaussians over the steps of every fit of a suite.
+"""curves: loss and number of gaussians over the steps of every fit of a suite, and the gaussians in every frame.
 
-Reads the curve CSVs that canonical and dynamic write; writes one PNG, a panel a scene.
+Reads the curve CSVs that canonical and dynamic write and the gaussians.csv of dynamic; writes curves.png and
+counts.png, a panel a scene. Lines differ in colour (Okabe and Ito's, for eyes that do not tell red from green) and in
+dash (for print).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import numpy as np
 from stages import cli
 from stages.cli import Reporter
 from stages.contracts import replacing
+from stages.lib.charts import COLOURS, DASHES
 from stages.settings import Run
 
 matplotlib.use("Agg")
@@ -39,35 +42,81 @@ def smooth(values: np.ndarray) -> np.ndarray:
 
 
 def panel_name(path: Path) -> tuple[str, str]:
-    """Scene and line label of results/<suite>/<scene>/<variant>/seed<k>/<stage>_curve.csv."""
+    """Scene and line label of results/<suite>/<scene>/<variant>/seed<k>/<stage>_curve.csv or gaussians.csv."""
     *_, scene, variant, seed, file = path.parts
-    return scene, f"{file.removesuffix('_curve.csv')} {variant} {seed}"
+    return scene, f"{file.removesuffix('.csv').removesuffix('_curve')} {variant} {seed}"
 
 
-def main(curves: list[Path], out: Path, settings: Run, report: Reporter) -> None:
-    """Draw the curves of a suite."""
+def read_counts(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Frame and gaussians (T,) after the last step of a gaussians.csv."""
+    rows = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2)
+    last = rows[rows[:, 0] == rows[:, 0].max()]
+    return last[:, 1], last[:, 2]
+
+
+def panels_of(paths: list[Path]) -> dict[str, list[Path]]:
+    """The files by scene, both in the order given."""
     panels: dict[str, list[Path]] = {}
-    for path in curves:
+    for path in paths:
         panels.setdefault(panel_name(path)[0], []).append(path)
-    rows = -(-len(panels) // COLUMNS)
-    figure, axes = pyplot.subplots(
-        rows, COLUMNS, figsize=(3.6 * COLUMNS, 2.8 * rows), squeeze=False, layout="constrained"
-    )
+    return panels
+
+
+def style(index: int) -> dict:
+    """A line that is told from its neighbours by colour and, in print without colour, by dash."""
+    return {"color": COLOURS[index % len(COLOURS)], "linestyle": DASHES[index % len(DASHES)], "linewidth": 1.4}
+
+
+def draw_curves(panels: dict[str, list[Path]]) -> pyplot.Figure:
+    """Above the loss, below the number of gaussians over the steps, a column a scene."""
+    columns = min(COLUMNS, len(panels))
+    rows = -(-len(panels) // columns)
+    size = (3.6 * columns, 4.2 * rows)
+    figure, axes = pyplot.subplots(2 * rows, columns, figsize=size, squeeze=False, layout="constrained")
+    for axis in axes.flat:
+        axis.set_visible(False)
+    for number, (scene, paths) in enumerate(panels.items()):
+        row, column = divmod(number, columns)
+        above, below = axes[2 * row, column], axes[2 * row + 1, column]
+        for index, path in enumerate(paths):
+            step, loss, gaussians = read(path)
+            if len(step):
+                above.semilogy(step, smooth(loss), label=panel_name(path)[1], **style(index))
+                below.plot(step, gaussians, **style(index))
+        above.set(title=scene, ylabel="loss", visible=True)
+        below.set(xlabel="step", ylabel="gaussians", visible=True)
+        for axis in (above, below):
+            axis.grid(color="0.9")
+        if above.lines:
+            above.legend(fontsize=7)
+    return figure
+
+
+def draw_counts(panels: dict[str, list[Path]]) -> pyplot.Figure:
+    """The gaussians present in each frame after the fit, a panel a scene."""
+    columns = min(COLUMNS, len(panels))
+    rows = -(-len(panels) // columns)
+    size = (3.6 * columns, 2.6 * rows)
+    figure, axes = pyplot.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
     for axis, (scene, paths) in zip(axes.flat, panels.items(), strict=False):
-        count = axis.twinx()
-        for path in paths:
-            step, loss, gaussians = read(path)
-            if len(step):
-                (line,) = axis.semilogy(step, smooth(loss), label=panel_name(path)[1])
-                count.plot(step, gaussians, color=line.get_color(), linestyle=":", linewidth=1)
-        axis.set(title=scene, xlabel="step", ylabel="loss")
-        count.set_ylabel("gaussians (dotted)")
+        for index, path in enumerate(paths):
+            label = panel_name(path)[1].removeprefix("gaussians ")
+            axis.plot(*read_counts(path), label=label, **style(index))
+        axis.set(title=scene, xlabel="frame", ylabel="gaussians", ylim=(0, None))
+        axis.grid(color="0.9")
         axis.legend(fontsize=7)
-    with replacing(out) as temporary:
-        figure.savefig(temporary, dpi=110, metadata={"Software": None})
-    report.say(f"wrote {out}: {len(curves)} curves")
+    return figure
+
+
+def main(curves: list[Path], counts: list[Path], out: Path, counts_out: Path, settings: Run, report: Reporter) -> None:
+    """Draw the curves of a suite, and its gaussians by frame."""
+    for path, figure in ((out, draw_curves(panels_of(curves))), (counts_out, draw_counts(panels_of(counts)))):
+        with replacing(path) as temporary:
+            figure.savefig(temporary, dpi=110, metadata={"Software": None})
+        pyplot.close(figure)
+    report.say(f"wrote {out}: {len(curves)} curves, and {counts_out}: {len(counts)} fits")
 
 
 if __name__ == "__main__":

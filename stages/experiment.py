@@ -18,6 +18,7 @@ from stages.settings import (
     CanonicalRun,
     Config,
     DynamicRun,
+    ExportsRun,
     FramesRun,
     MetricsRun,
     NetworksRun,
@@ -255,7 +256,8 @@ class Experiment:
         return canonical_json(run)
 
     def bake_json(self, variant: str, seed: int) -> str:
-        return canonical_json(BakeRun(**self._run(self.settings(variant), seed)))
+        tree = self.settings(variant)
+        return canonical_json(BakeRun(**self._run(tree, seed), bake=tree.bake))
 
     def renders_json(self, variant: str, seed: int = 0) -> str:
         tree = self.settings(variant)
@@ -273,6 +275,10 @@ class Experiment:
             tree, title, method = self.settings(variant), self.variant(variant).title, self.variant(variant).method
         names = {"suite": suite, "scene": scene, "variant": variant, "title": title, "method": method}
         return tree, {**self._run(tree, seed), **names}
+
+    def exports_json(self, variant: str, seed: int) -> str:
+        tree = self.settings(variant)
+        return canonical_json(ExportsRun(**self._run(tree, seed), renders=tree.renders, exports=tree.exports))
 
     def metrics_json(self, suite: str, scene: str, variant: str, seed: int) -> str:
         tree, named = self._scored(suite, scene, variant, seed)

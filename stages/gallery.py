@@ -26,7 +26,7 @@ MILLISECONDS_PER_SECOND = 1000
 
 def column(frames: Frames, sequence: Sequence, count: int) -> np.ndarray:
     """(count, 2H, W, 3) uint8: the source above, the result from a swinging camera below."""
-    pictures = []
+    pictures, sequence = [], sequence.at(frames.times)
     for index in range(count):
         frame = index * len(frames.times) // count
         azimuth = SWING_DEG * np.sin(2 * np.pi * index / count)

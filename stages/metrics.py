@@ -125,7 +125,7 @@ def main(
         kind.load(path, on_disk=True) for kind, path in ((Views, views), (Frames, frames), (Truth, truth))
     )
     anchored = Anchors.load(anchors[0], on_disk=True) if anchors else None
-    gaussians = Sequence.load(sequence[0]) if sequence else None
+    gaussians = Sequence.load(sequence[0]).at(clip.times) if sequence else None
     check_clip(rendered, clip, anchored, held, gaussians)
     pairs = pair_views(rendered, clip, anchored, held)
     origin = rendered if gaussians is None else replace(rendered, record=gaussians.record)

@@ -75,7 +75,7 @@ def main(frames: Path, sequences: list[Path], out: Path, settings: RendersRun, r
     rows = [row("source", {frame: images.to_uint8(source[frame]) for frame in chosen}, part)]
     camera = clip.cameras(0.0, clip.elevation_deg)
     for name, path in zip(names, sequences, strict=True):
-        sequence = Sequence.load(path)
+        sequence = Sequence.load(path).at(clip.times)
         drawn = {
             frame: images.to_uint8(images.over_white(draw_rgba(sequence.frame(frame), camera)[0])) for frame in chosen
         }

@@ -12,7 +12,7 @@ import numpy as np
 
 from stages import cli
 from stages.cli import Reporter
-from stages.contracts import Anchors, ContractError, Frames, Sequence, Truth, Views
+from stages.contracts import Anchors, Frames, Sequence, Truth, Views
 from stages.lib.drawing import draw_rgba
 from stages.settings import RendersRun
 
@@ -35,10 +35,7 @@ def scored_views(frames: Frames, anchors: Anchors, truth: Truth) -> tuple[np.nda
 def draw(sequence: Sequence, frames: Frames, anchors: Anchors, truth: Truth, report: Reporter) -> Views:
     """Every scored view of every frame; raises ContractError if sequence and frames disagree in time."""
     count = len(frames.times)
-    if len(sequence.times) != count:
-        raise ContractError(
-            f"the sequence has {len(sequence.times)} frames, the input {count}; expected the same clip."
-        )
+    sequence = sequence.at(frames.times)
     kind, azimuth, elevation = scored_views(frames, anchors, truth)
     rgba = np.empty((len(kind), count, *frames.rgba.shape[1:]), np.uint8)
     for index in range(count):

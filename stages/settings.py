@@ -221,6 +221,14 @@ class DynamicSettings(Section):
     temporal: TemporalSettings = TemporalSettings()
 
 
+class BakeSettings(Section):
+    """The gaussians of every frame, and of frames between the fitted ones."""
+
+    between: int = Field(
+        0, ge=0, le=32, description="frames inserted between two fitted ones (slow motion); scores use the fitted ones"
+    )
+
+
 class RendersSettings(Section):
     """What is drawn from the baked sequence."""
 
@@ -239,6 +247,18 @@ class PlayerSettings(Section):
     background: Literal["theme", "white", "grey", "black", "checker"] = Field(
         "theme", description="behind the object; theme = the page's own, dark or light as the viewer's system"
     )
+
+
+class ExportsSettings(Section):
+    """Files for other tools: SPZ, meshes, USD, turning pictures."""
+
+    moment: float | None = Field(
+        None, ge=0, le=1, description="time of the frozen turntable; null = the key frame of the canonical fit"
+    )
+    turntable_frames: int = Field(72, ge=2, description="pictures of one turn around the frozen moment")
+    webp_frames: int = Field(48, ge=2, description="pictures of the animated WebP; the clip plays once in one turn")
+    webp_size: int | None = Field(None, ge=16, le=4096, description="side of the WebP, pixels; null = the frames'")
+    mesh_resolution: int = Field(96, ge=8, le=512, description="cells along the longest side of the mesh's grid")
 
 
 class MetricsSettings(Section):
@@ -305,8 +325,10 @@ class Config(Section):
     anchors: AnchorsSettings = AnchorsSettings()
     canonical: CanonicalSettings = CanonicalSettings()
     dynamic: DynamicSettings = DynamicSettings()
+    bake: BakeSettings = BakeSettings()
     renders: RendersSettings = RendersSettings()
     player: PlayerSettings = PlayerSettings()
+    exports: ExportsSettings = ExportsSettings()
     metrics: MetricsSettings = MetricsSettings()
     networks: NetworksSettings = NetworksSettings()
     outside: dict[str, OutsideSettings] = Field(
@@ -382,7 +404,7 @@ class DynamicRun(Run):
 
 
 class BakeRun(Run):
-    pass
+    bake: BakeSettings = BakeSettings()
 
 
 class RendersRun(Run):
@@ -392,6 +414,11 @@ class RendersRun(Run):
 class PlayerRun(Run):
     fps: int = 24
     player: PlayerSettings = PlayerSettings()
+
+
+class ExportsRun(Run):
+    renders: RendersSettings = RendersSettings()
+    exports: ExportsSettings = ExportsSettings()
 
 
 class ScoredRun(Run):

@@ -1,4 +1,4 @@
-"""Clips as files: decode any video, encode H.264, through PyAV (FFmpeg).
+"""Clips as files: decode any video, encode H.264 and animated WebP picture by picture, through PyAV (FFmpeg).
 
 Vocabulary: a *clip* is uint8 (T, H, W, C), C = 3 (RGB) or 4 (RGBA, straight alpha, when the file is
 transparent somewhere). Frames are in the order in which they are shown and turned upright as the file asks.
@@ -6,6 +6,7 @@ transparent somewhere). Frames are in the order in which they are shown and turn
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +20,10 @@ from stages.lib.images import ImageError
 
 # H.264 quality: constant rate factor 16 is visually lossless at these sizes; lower is better and larger.
 CONSTANT_RATE_FACTOR = "16"
+# Of 100; the pictures are small and mostly white.
+WEBP_QUALITY = "80"
+# WebP's decoders know one matrix, the one of standard television.
+MATRIX = {"libx264": Colorspace.ITU709, "libwebp_anim": Colorspace.ITU601}
 # FFmpeg's native VP8 and VP9 decoders drop the alpha of WebM; libvpx keeps it.
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
@@ -76,32 +81,50 @@ def decode(path: Path, first: int = 0, last: int | None = None, stride: int = 1)
     return Clip(_stacked(frames), decoded, fps)
 
 
-def write_mp4(path: Path, frames: np.ndarray, fps: float) -> None:
-    """Write uint8 (T, H, W, 3) as H.264 in yuv420p, which every player shows; atomically.
+def write_mp4(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
+    """Write uint8 pictures (H, W, 3) as H.264 in yuv420p, which every player shows; atomically.
 
-    Odd heights and widths are made even by repeating the last row or column. One thread, so that equal frames
-    give equal bytes. The index is put first, so that browsers start at once. Raises ValueError on other shapes or
-    an fps that is not positive.
+    frames: an array (T, H, W, 3) or anything that yields pictures, which are not kept. Odd heights and widths are made
+    even by repeating the last row or column. One thread, so that equal frames give equal bytes. The index is put first,
+    so that browsers start at once. Raises ValueError on other shapes, no pictures, or an fps that is not positive.
     """
-    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or len(frames) == 0:
-        raise ValueError(f"frames are {frames.dtype} {frames.shape}; expected uint8 (T, H, W, 3) with T >= 1.")
-    if not fps > 0:
-        raise ValueError(f"fps is {fps}; expected frames per second above 0.")
-    frames = np.pad(frames, ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)), mode="edge")
     options = {"movflags": "+faststart", "fflags": "+bitexact"}
     with replacing(path) as temporary, av.open(str(temporary), "w", format="mp4", options=options) as container:
-        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
-        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
-        stream.options = {"crf": CONSTANT_RATE_FACTOR, "preset": "medium"}
-        context = stream.codec_context
-        context.thread_count = 1
-        # Without tags players guess the matrix from the height, and colours shift.
-        context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
-        context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
-        for picture in frames:
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            container.mux(stream.encode(frame.reformat(format="yuv420p", dst_colorspace="ITU709")))
-        container.mux(stream.encode())
+        _encode(container, "libx264", "yuv420p", {"crf": CONSTANT_RATE_FACTOR, "preset": "medium"}, frames, fps)
+
+
+def write_webp(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
+    """Write uint8 pictures (H, W, 3) as an animated WebP that repeats for ever; atomically.
+
+    Takes and refuses what `write_mp4` does; every browser shows the file as a picture.
+    """
+    with replacing(path) as temporary, av.open(str(temporary), "w", format="webp", options={"loop": "0"}) as container:
+        _encode(container, "libwebp_anim", "yuv420p", {"quality": WEBP_QUALITY, "loop": "0"}, frames, fps)
+
+
+def _encode(container, codec: str, layout: str, options: dict[str, str], frames: Iterable[np.ndarray], fps: float):
+    """Encode pictures one by one into an open container with one stream."""
+    if not fps > 0:
+        raise ValueError(f"fps is {fps}; expected frames per second above 0.")
+    stream = None
+    for picture in frames:
+        if picture.ndim != 3 or picture.shape[-1] != 3 or picture.dtype != np.uint8:
+            raise ValueError(f"a frame is {picture.dtype} {picture.shape}; expected uint8 (H, W, 3).")
+        picture = np.pad(picture, ((0, picture.shape[0] % 2), (0, picture.shape[1] % 2), (0, 0)), mode="edge")
+        if stream is None:
+            stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001))
+            stream.height, stream.width, stream.pix_fmt = *picture.shape[:2], layout
+            stream.options = options
+            context = stream.codec_context
+            context.thread_count = 1
+            # Without tags players guess the matrix from the height, and colours shift.
+            context.colorspace, context.color_range = MATRIX[codec], ColorRange.MPEG
+            context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+        container.mux(stream.encode(frame.reformat(format=layout, dst_colorspace=MATRIX[codec])))
+    if stream is None:
+        raise ValueError("there are no frames; expected uint8 (T, H, W, 3) with T >= 1.")
+    container.mux(stream.encode())
 
 
 def _decoded(container, stream):

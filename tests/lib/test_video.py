@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import weakref
 from pathlib import Path
 
 import av
@@ -33,6 +34,44 @@ def test_round_trip(tmp_path):
     assert np.abs(read[0, 14, 8].astype(int) - (220, 30, 30)).max() <= 8
     decoded = video.decode(tmp_path / "a.mp4")
     assert (decoded.decoded, decoded.fps) == (6, 24.0)
+
+
+def test_an_animated_webp_repeats_for_ever_with_its_colours(tmp_path):
+    frames = clip()
+    video.write_webp(tmp_path / "a.webp", iter(frames), 12)
+    video.write_webp(tmp_path / "b.webp", frames, 12)
+    assert (tmp_path / "a.webp").read_bytes() == (tmp_path / "b.webp").read_bytes()
+    moving = Image.open(tmp_path / "a.webp")
+    assert (moving.n_frames, moving.size, moving.info["loop"]) == (6, (48, 32), 0)
+    for index in range(6):
+        moving.seek(index)
+        picture = np.array(moving.convert("RGB")).astype(int)
+        # Decoding a frame tells how long it is shown.
+        assert moving.info["duration"] in (83, 84)
+        assert np.abs(picture[14, 4 * index + 8] - (220, 30, 30)).max() <= 10
+        assert np.abs(picture[28, 40] - (60 + 20 * index)).max() <= 4
+
+
+def test_pictures_are_not_kept(tmp_path):
+    made = []
+
+    def pictures():
+        for index in range(8):
+            picture = np.full((16, 16, 3), 20 * index, np.uint8)
+            made.append(weakref.ref(picture))
+            yield picture
+            del picture
+            assert sum(one() is not None for one in made) <= 1
+
+    video.write_mp4(tmp_path / "a.mp4", pictures(), 10)
+    assert len(video.read(tmp_path / "a.mp4")) == 8
+
+
+@pytest.mark.parametrize("write", [video.write_mp4, video.write_webp])
+def test_no_pictures_are_refused(tmp_path, write):
+    with pytest.raises(ValueError, match="there are no frames"):
+        write(tmp_path / "a.file", iter([]), 10)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_equal_frames_give_equal_bytes_with_the_index_first(tmp_path):
@@ -140,7 +179,7 @@ def test_the_whole_part_of_a_cut_video_can_be_used(tmp_path):
 
 def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
     (tmp_path / "a.mp4").write_bytes(b"the old one")
-    with pytest.raises(ValueError, match=r"expected uint8 \(T, H, W, 3\)"):
+    with pytest.raises(ValueError, match=r"expected uint8 \(H, W, 3\)"):
         video.write_mp4(tmp_path / "a.mp4", clip().astype(np.float32), 24)
     with pytest.raises(ValueError, match="fps is 0; expected"):
         video.write_mp4(tmp_path / "a.mp4", clip(), 0)

@@ -17,6 +17,7 @@ from stages.lib.device import choose
 from stages.lib.drawing import draw_rgba
 from stages.settings import (
     BakeRun,
+    BakeSettings,
     CanonicalRun,
     CanonicalSettings,
     DensifySettings,
@@ -63,9 +64,9 @@ def run_dynamic(folder: Path, report, base: Path, settings=MOVING, name="d", int
     return paths["out"]
 
 
-def run_bake(model: Path, report) -> Sequence:
+def run_bake(model: Path, report, between: int = 0) -> Sequence:
     out = model.with_suffix(".sequence.safetensors")
-    bake.main(model, out, BakeRun(), report)
+    bake.main(model, out, BakeRun(bake=BakeSettings(between=between)), report)
     return Sequence.load(out)
 
 
@@ -85,6 +86,9 @@ def test_the_whole_fit_learns_the_motion(files, scene, report):
     weight = 1 / (1 + np.exp(-moving.opacity_logits[0]))
     centre = (moving.means[:, :, 0] * weight).sum(1) / weight.sum()
     assert 0.1 < centre[-1] - centre[0] < 0.4
+    slow = run_bake(files / "d.safetensors", report, between=2)
+    assert len(slow.times) == 10
+    assert np.array_equal(slow.at(scene[0].times).means, moving.means)
 
 
 def test_static_repeats_the_canonical(files, report):

@@ -13,7 +13,7 @@ import pytest
 
 from stages import metrics
 from stages.cli import Reporter, StageError
-from stages.contracts import Anchors, Frames, Sequence, Truth, Views
+from stages.contracts import Anchors, ContractError, Frames, Sequence, Truth, Views
 from stages.lib.pairing import HEADER
 from stages.lib.quality import CLIP_METRICS, FRAME_METRICS, JITTER_METRICS, SUDDEN_METRIC
 from stages.settings import MetricsRun, MetricsSettings
@@ -172,7 +172,7 @@ def test_a_render_without_counterpart_is_refused(files, tmp_path):
 
 def test_files_of_another_clip_are_refused(files, tmp_path):
     shorter = replace(files["sequence"], times=np.linspace(0, 0.5, T))
-    with pytest.raises(StageError, match="times differ"):
+    with pytest.raises(ContractError, match=r"none at time 1\.0000"):
         run({**files, "sequence": shorter}, tmp_path)
     other = replace(files["anchors"], frame=np.array([1, 5]))
     with pytest.raises(StageError, match="anchors name frame 5; expected 0 to 4"):

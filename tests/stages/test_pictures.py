@@ -144,19 +144,28 @@ def test_the_magnified_square_holds_what_changes():
 
 
 def test_curves(tmp_path, report):
-    paths = []
+    paths, counts = [], []
     for scene in ("cat", "dog"):
         path = tmp_path / scene / "stag4d" / "seed0" / "dynamic_curve.csv"
         path.parent.mkdir(parents=True)
         rows = [f"{step},{1 / step:.6g},0.1,0.1,{100 + step}" for step in range(10, 200, 10)]
         path.write_text("step,loss,rgb,mask,gaussians\n" + "\n".join(rows) + "\n")
         paths.append(path)
-    curves.main(paths, tmp_path / "curves.png", Run(), report)
-    curves.main(paths, tmp_path / "again.png", Run(), report)
+        counts.append(path.with_name("gaussians.csv"))
+        counts[-1].write_text("step,frame,gaussians\n0,0,5\n0,1,6\n90,0,7\n90,1,8\n")
+    for name in ("curves", "again"):
+        curves.main(paths, counts, tmp_path / f"{name}.png", tmp_path / f"{name}_counts.png", Run(), report)
     assert (tmp_path / "curves.png").read_bytes() == (tmp_path / "again.png").read_bytes()
+    assert (tmp_path / "curves_counts.png").read_bytes() == (tmp_path / "again_counts.png").read_bytes()
     assert min(Image.open(tmp_path / "curves.png").size) > 250
     step, loss, gaussians = curves.read(paths[0])
     assert (step[-1], loss[0], gaussians[0]) == (190, 0.1, 110)
+    assert [column.tolist() for column in curves.read_counts(counts[0])] == [[0, 1], [7, 8]]
+
+
+def test_lines_differ_without_colour():
+    dashes = [str(curves.style(index)["linestyle"]) for index in range(6)]
+    assert len(set(dashes)) == 6
 
 
 def test_a_fit_without_steps_has_an_empty_curve(tmp_path):

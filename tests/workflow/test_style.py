@@ -51,6 +51,10 @@ STAGES = (
     "compact",
     "player",
     "outside",
+    "spz",
+    "mesh",
+    "turntable",
+    "usd",
     "metrics",
     "networks",
     "tables",
@@ -59,6 +63,7 @@ STAGES = (
     "claims",
     "curves",
     "gallery",
+    "page",
     "moments",
 )
 
