@@ -9,6 +9,7 @@ configfile: f"{workflow.basedir}/config/config.yaml"
 
 include: "rules/common.smk"
 include: "rules/frames.smk"
+include: "rules/weights.smk"
 include: "rules/anchors.smk"
 include: "rules/canonical.smk"
 include: "rules/dynamic.smk"
@@ -44,6 +45,7 @@ localrules:
     exports,
     exports_usd,
     everything,
+    weights,
 
 
 rule all:

@@ -2,6 +2,7 @@ rule anchors:
     input:
         frames="results/{suite}/{scene}/frames.npz",
         files=asked(anchor_files, "suite", "scene", "source"),
+        weights=asked(EXPERIMENT.anchors_weights, "source"),
         code=code("anchors"),
     output:
         "results/{suite}/{scene}/anchors/{source}/seed{seed}/anchors.npz",
@@ -12,10 +13,11 @@ rule anchors:
     conda:
         "../environment.yml"
     resources:
-        mem_mb=1500,
-        runtime="15m",
+        mem_mb=asked(anchors_memory, "source"),
+        runtime="2h",
+        gpu=asked(anchors_gpus, "source"),
     params:
         settings=asked(EXPERIMENT.anchors_json, "suite", "scene", "source", "seed"),
     shell:
-        "python -m stages.anchors --frames {input.frames} --out {output}"
+        "python -m stages.anchors --frames {input.frames} --weights {input.weights} --out {output}"
         " --settings {params.settings:q} --label {wildcards.scene} --log {log}"

@@ -24,7 +24,8 @@ wildcard_constraints:
     first="|".join(EXPERIMENT.variant_names()),
     second="|".join(EXPERIMENT.variant_names()),
     variant="|".join([*EXPERIMENT.variant_names(), *EXPERIMENT.config.outside]),
-    source="rendered|imported|inflated",
+    source="rendered|imported|inflated|zero123plus",
+    network="[A-Za-z0-9_]+",
     seed="[0-9]+",
 
 
@@ -108,6 +109,15 @@ def frame_files(suite, scene):
 
 def anchor_files(suite, scene, source):
     return EXPERIMENT.source_files(suite, scene, anchors=True) if source == "imported" else []
+
+
+def anchors_memory(source):
+    """Megabytes of an anchors job; generated anchors: 7.7 GB of weights in float32 and the activations of a frame."""
+    return 16_000 if source == "zero123plus" else 1500
+
+
+def anchors_gpus(source):
+    return gpus() if source == "zero123plus" else 0
 
 
 def anchors_of(suite, scene, variant, seed):

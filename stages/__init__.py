@@ -2,7 +2,8 @@
 
 stage      reads                                writes
 frames     video, folder, dataset, procedural   frames.npz, truth.npz
-anchors    frames, the scene's source           anchors.npz
+weights    config/weights.yaml, the network     resources/weights/<name>/receipt.json
+anchors    frames, the scene's source, weights  anchors.npz
 canonical  frames, anchors                      canonical.ply
 dynamic    canonical, frames, anchors           dynamic.safetensors, gaussians.csv, gradients.csv
 bake       dynamic                              sequence.safetensors

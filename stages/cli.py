@@ -51,6 +51,12 @@ class Reporter:
         self._log.write(f"[{time.monotonic() - self._started:8.2f} s] {text}\n")
         self._log.flush()
 
+    def announce(self, text: str) -> None:
+        """One line to the log and to the terminal, for what a user must not miss."""
+        self.say(text)
+        self._terminal.write(f"{self.stage} {self.label}: {text}\n")
+        self._terminal.flush()
+
     def progress(self, done: int, total: int, loss: float | None = None) -> None:
         """A bar with the loss and the time left, every few seconds and at the end."""
         now = time.monotonic()

@@ -245,7 +245,7 @@ class Anchors(_Npz):
     elevation_deg: np.ndarray
     """(V,) float64"""
     source: str
-    """rendered, imported or inflated"""
+    """rendered, imported, inflated or zero123plus"""
     record: dict = field(default_factory=dict)
 
     def check(self) -> None:

@@ -31,6 +31,7 @@ from stages.settings import (
     SettingsError,
     SuiteSettings,
     VariantSettings,
+    WeightsRun,
     canonical_json,
     check_name,
     overlay,
@@ -56,6 +57,7 @@ NETWORKS = (
 BASE_VARIANT = "stag4d"
 # Sources whose anchors do not depend on the seed are made once, under seed 0.
 SEEDLESS_ANCHORS = ("rendered", "imported", "inflated")
+GENERATED_ANCHORS = "zero123plus"
 
 
 class Experiment:
@@ -198,7 +200,13 @@ class Experiment:
 
     def anchors_source(self, suite: str, scene: str, variant: str) -> str:
         """The anchor source of a variant on a scene, with `auto` resolved."""
-        wanted = self.settings(variant).anchors.source
+        anchors = self.settings(variant).anchors
+        wanted = anchors.source
+        if wanted == GENERATED_ANCHORS and anchors != self.config.anchors.model_copy(update={"source": wanted}):
+            raise SettingsError(
+                f"variant {variant!r} has anchors of its own; expected the configuration's: generated anchors are "
+                "kept once per seed. Set `anchors:` in your --configfile and leave only `source` to the variant."
+            )
         if wanted != "auto":
             return wanted
         source = self.source(suite, scene)
@@ -227,6 +235,17 @@ class Experiment:
     def _run(self, tree: Config, seed: int) -> dict:
         return {"seed": seed, "device": tree.device, "threads": tree.threads}
 
+    def weights_json(self, network: str) -> str:
+        check_network(network, self.root)
+        return canonical_json(WeightsRun(name=network, weights=self.config.weights))
+
+    def anchors_weights(self, source: str) -> list[str]:
+        """The receipt of the network that makes anchors, if one does."""
+        if source != GENERATED_ANCHORS:
+            return []
+        check_network(self.config.anchors.model, self.root)
+        return [f"resources/weights/{self.config.anchors.model}/receipt.json"]
+
     def frames_json(self, suite: str, scene: str) -> str:
         tree = self.config
         camera = self.suite_settings(suite).camera or tree.camera
@@ -235,7 +254,10 @@ class Experiment:
 
     def anchors_json(self, suite: str, scene: str, source: str, seed: int) -> str:
         scene_source = self.source(suite, scene)
-        run = AnchorsRun(**self._run(self.config, seed), scene=scene_source, source=source, frames=self.config.frames)
+        told = {"anchors": self.config.anchors} if source == GENERATED_ANCHORS else {}
+        run = AnchorsRun(
+            **self._run(self.config, seed), scene=scene_source, source=source, frames=self.config.frames, **told
+        )
         return canonical_json(run)
 
     def canonical_json(self, variant: str, seed: int) -> str:
@@ -310,6 +332,15 @@ class Experiment:
 
     def run_json(self) -> str:
         return canonical_json(Run(device=self.config.device, threads=self.config.threads))
+
+
+def check_network(name: str, root: Path = ROOT) -> None:
+    """Raise SettingsError unless config/weights.yaml has an entry `name`."""
+    known = list(read_yaml(root / "config" / "weights.yaml"))
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "it has: " + ", ".join(known)
+        raise SettingsError(f"config/weights.yaml has no network {name!r}; {hint}")
 
 
 def _stems(folder: Path) -> list[str]:

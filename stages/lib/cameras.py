@@ -19,6 +19,9 @@ import numpy as np
 ZERO123PP_V11_AZIMUTH_DEG = (30.0, 90.0, 150.0, 210.0, 270.0, 330.0)
 ZERO123PP_V11_ELEVATION_DEG = (30.0, -20.0, 30.0, -20.0, 30.0, -20.0)
 
+# v1.2 has the same azimuths.
+ZERO123PP_V12_ELEVATION_DEG = (20.0, -10.0, 20.0, -10.0, 20.0, -10.0)
+
 # Evaluation views of the Consistent4D test set (readme of its archive), at the input's elevation.
 EVALUATION_AZIMUTH_DEG = (-75.0, 15.0, 105.0, 195.0)
 

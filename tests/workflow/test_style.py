@@ -40,6 +40,7 @@ def imports(path: Path) -> set[str]:
 
 
 STAGES = (
+    "weights",
     "frames",
     "anchors",
     "canonical",

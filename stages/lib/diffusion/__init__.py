@@ -1,0 +1,1 @@
+"""Diffusion models on diffusers' and transformers' classes; their pipelines are written here, no remote code runs."""

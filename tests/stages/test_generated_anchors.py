@@ -1,0 +1,199 @@
+"""Stage anchors with Zero123++: tiny random networks through the whole path, and one clear error for each bad input."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "lib" / "diffusion"))
+import tiny
+
+from stages import anchors, weights
+from stages.cli import Reporter, StageError
+from stages.contracts import Anchors, Frames
+from stages.experiment import Experiment
+from stages.lib import matting
+from stages.lib import weights as lib
+from stages.lib.diffusion import zero123plus
+from stages.settings import (
+    AnchorsRun,
+    AnchorsSettings,
+    Config,
+    FramesSettings,
+    SceneSource,
+    SettingsError,
+    WeightsRun,
+    WeightsSettings,
+)
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory) -> Path:
+    """A folder of networks that holds tiny ones under the public names, and their manifest."""
+    root = tmp_path_factory.mktemp("networks")
+    manifest = {}
+    for name, cameras in (("zero123plus_v11", "v1.1"), ("zero123plus_v12", "v1.2")):
+        place = tiny.make(root / name)
+        files = {str(file.relative_to(place)): {} for file in sorted(place.rglob("*")) if file.is_file()}
+        manifest[name] = {"licence": "none", "cameras": cameras, "hub": "nobody/nothing", "files": files}
+    (root / "weights.yaml").write_text(yaml.safe_dump(manifest))
+    return root
+
+
+@pytest.fixture
+def receipts(network, monkeypatch, tmp_path) -> Path:
+    """The same networks, linked from that folder by stage weights, without any download."""
+    monkeypatch.setattr(lib, "MANIFEST", network / "weights.yaml")
+    for name in ("zero123plus_v11", "zero123plus_v12"):
+        settings = WeightsRun(name=name, weights=WeightsSettings(folder=str(network)))
+        log = io.StringIO()
+        weights.main(tmp_path / "weights" / name / "receipt.json", settings, Reporter("weights", name, log, log))
+    return tmp_path / "weights"
+
+
+def run(tmp_path: Path, receipts: Path, opaque: bool = False, fovy_deg: float = 49.1, **changed):
+    """Run the stage; returns its anchors and its log."""
+    rgba = np.zeros((3, 24, 24, 4), np.uint8)
+    for index in range(3):
+        rgba[index, 6:18, 4 + 2 * index : 16 + 2 * index] = (200, 80 * index, 30, 255)
+    if opaque:
+        rgba[..., 3] = 255
+    frames = Frames(rgba=rgba, times=np.linspace(0, 1, 3), key=0, fovy_deg=fovy_deg, radius=2.0, elevation_deg=0.0)
+    frames.save(tmp_path / "frames.npz")
+    chosen = AnchorsSettings(
+        **{"steps": 2, "view_size": tiny.VIEW, "matte": "colour", "matte_tolerance": 0.02, **changed}
+    )
+    scene = SceneSource(kind="images", source="x", n_frames=3)
+    settings = AnchorsRun(
+        scene=scene, source="zero123plus", frames=FramesSettings(size=24), device="cpu", anchors=chosen
+    )
+    log = io.StringIO()
+    receipt = [receipts / chosen.model / "receipt.json"]
+    anchors.main(tmp_path / "frames.npz", tmp_path / "out" / "a.npz", settings, Reporter("a", "", log, log), receipt)
+    return Anchors.load(tmp_path / "out" / "a.npz"), log.getvalue()
+
+
+def refused(tmp_path: Path, receipts: Path, text: str, **changed) -> None:
+    with pytest.raises(StageError, match=text):
+        run(tmp_path, receipts, **changed)
+    assert not (tmp_path / "out").exists()
+
+
+def test_views_and_angles(tmp_path, receipts):
+    out, _ = run(tmp_path, receipts)
+    assert out.rgba.shape == (3, 6, 24, 24, 4) and out.source == "zero123plus" and out.frame.tolist() == [0, 1, 2]
+    assert out.azimuth_deg.tolist() == [30, 90, 150, 210, 270, 330]
+    assert out.elevation_deg.tolist() == [30, -20, 30, -20, 30, -20]
+    assert out.record["matte"] == "colour" and len(out.record["weights"]) == 64 and out.record["dtype"] == "float32"
+
+
+def test_v12_has_its_own_cameras_and_says_what_to_type(tmp_path, receipts):
+    out, log = run(tmp_path, receipts, model="zero123plus_v12")
+    assert out.elevation_deg.tolist() == [20, -10, 20, -10, 20, -10]
+    assert "Type `camera: {fovy_deg: 30.0, radius: 4.0}`" in log
+
+
+def test_equal_bytes_for_a_seed(tmp_path, receipts):
+    first = run(tmp_path, receipts)[0].rgba
+    assert (run(tmp_path, receipts)[0].rgba == first).all()
+
+
+def test_opaque_input(tmp_path, receipts):
+    refused(tmp_path, receipts, "opaque everywhere; expected RGBA with the object cut out", opaque=True)
+
+
+def test_weights_that_are_not_there(tmp_path, receipts):
+    (receipts / "zero123plus_v11" / "unet" / "config.json").unlink()
+    refused(
+        tmp_path, receipts, r"unet/config.json is missing. Type `snakemake --cores 1 resources/weights/zero123plus_v11"
+    )
+
+
+def test_weights_that_changed_since_the_receipt(tmp_path, receipts):
+    place = receipts / "zero123plus_v11" / "model_index.json"
+    place.unlink()
+    place.write_text("{}")
+    refused(tmp_path, receipts, "model_index.json is not the file that was meant")
+
+
+def test_out_of_gpu_memory_says_what_to_lower(tmp_path, receipts, monkeypatch):
+    def full(*args):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(zero123plus, "sample", full)
+    refused(tmp_path, receipts, r"out of GPU memory .* Lower anchors.frames_per_batch \(now 2\)")
+
+
+def test_a_view_without_an_object(tmp_path, receipts, monkeypatch):
+    grey = np.full((3, 6, tiny.VIEW, tiny.VIEW, 3), 127, np.uint8)
+    monkeypatch.setattr(zero123plus, "sample", lambda *args: grey)
+    refused(tmp_path, receipts, r"view 0 of frame 0 shows no object \(18 views in all\)")
+
+
+# ------------------------------------------------------------------ matte
+
+
+def matted(choice: str, picture: np.ndarray) -> tuple[np.ndarray, str, str]:
+    log = io.StringIO()
+    rgba, word = matting.matte(np.stack([picture] * 6)[None], choice, 0.12, Reporter("a", "", log, log))
+    return rgba, word, log.getvalue()
+
+
+def test_a_disc_is_cut_from_grey():
+    x = np.arange(64)
+    disc = (x[:, None] - 32) ** 2 + (x - 32) ** 2 < 300
+    noise = np.random.default_rng(0).integers(-4, 5, (64, 64, 1))
+    picture = (np.where(disc[..., None], [220, 60, 40], 127) + noise).clip(0, 255).astype(np.uint8)
+    rgba, word, _ = matted("colour", picture)
+    cut = rgba[0, 0, ..., 3] > 127
+    assert word == "colour" and (cut & disc).sum() / (cut | disc).sum() > 0.97
+
+
+def test_auto_falls_back_to_colour_and_says_why(monkeypatch):
+    monkeypatch.setattr(matting, "_rembg_lacks", lambda: "it is not here")
+    _, word, log = matted("auto", np.full((32, 32, 3), 127, np.uint8))
+    assert word == "colour" and "rembg: it is not here" in log
+
+
+def test_rembg_without_its_model_says_what_to_type(monkeypatch, tmp_path):
+    monkeypatch.setenv("U2NET_HOME", str(tmp_path))
+    with pytest.raises(StageError, match=r"anchors.matte is rembg but .*; type `(pip install|rembg d u2net)"):
+        matted("rembg", np.full((32, 32, 3), 127, np.uint8))
+
+
+def test_a_busy_background_is_said():
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    assert "expected a plain one" in matted("colour", noise)[2]
+
+
+# ------------------------------------------------------------------ what the rules ask
+
+
+def experiment(**anchors_settings) -> Experiment:
+    return Experiment({**Config().model_dump(mode="json"), "anchors": anchors_settings})
+
+
+def test_the_rule_asks_for_the_receipt_of_its_network_only():
+    chosen = experiment(source="zero123plus", model="zero123plus_v12")
+    assert chosen.anchors_weights("zero123plus") == ["resources/weights/zero123plus_v12/receipt.json"]
+    assert chosen.anchors_weights("rendered") == []
+
+
+def test_an_unknown_network_names_the_nearest():
+    with pytest.raises(SettingsError, match=r"no network 'zero123plus_v13'; did you mean 'zero123plus_v1"):
+        experiment(model="zero123plus_v13").anchors_weights("zero123plus")
+
+
+def test_only_generated_anchors_are_told_their_settings():
+    chosen = experiment(source="zero123plus", fusion=0.25)
+    told = json.loads(chosen.anchors_json("embedded", "mouth", "zero123plus", 3))
+    assert told["anchors"]["fusion"] == 0.25 and told["seed"] == 3
+    assert json.loads(chosen.anchors_json("embedded", "mouth", "rendered", 0))["anchors"] is None
+    assert chosen.anchors_seed("zero123plus", 3) == 3
