@@ -1,4 +1,4 @@
-"""Program of test_networks.py: holds our networks against public libraries on the same random weights.
+"""Program of test_features.py: holds our networks against public libraries on the same random weights.
 
 It runs by itself, since it gives torchvision a stand-in for its compiled operators, which a CPU build of torch
 refuses, and since the libraries live in a folder that nothing else sees (requirements/beside.txt).
