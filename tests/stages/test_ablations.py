@@ -64,8 +64,16 @@ def test_differences_are_paired_and_have_an_interval_over_objects(tmp_path):
     chosen = comparison("neither", "4dstr")
     _, markdown = make(tmp_path, fill(tmp_path, chosen), chosen)
     assert "## Difference to `neither`" in markdown
-    assert "| `4dstr` | 2 | 4 | **+3.00 [+2.00, +4.00]** | +0.0000 [+0.0000, +0.0000] | **-0.0300" in markdown
+    assert "| `4dstr` | 2 | 4 | +3.00 [-9.71, +15.71] | +0.0000 [+0.0000, +0.0000] | -0.0300" in markdown
     assert "| `4dstr` | mouth | 1 | +3.00 | +0.0000 | -0.0300 |" in markdown
+
+
+def test_a_difference_is_bold_when_its_interval_leaves_0_out(tmp_path, monkeypatch):
+    for fit in GAIN:
+        monkeypatch.setitem(GAIN, fit, 3.0)
+    chosen = comparison("neither", "4dstr")
+    _, markdown = make(tmp_path, fill(tmp_path, chosen), chosen)
+    assert "| `4dstr` | 2 | 4 | **+3.00 [+3.00, +3.00]** | +0.0000 [+0.0000, +0.0000] | **-0.0300" in markdown
 
 
 def test_one_object_has_no_interval(tmp_path):

@@ -6,11 +6,13 @@ import csv
 import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from stages import claims
 from stages.cli import Reporter, StageError
 from stages.lib.comparisons import DEFINITIONS, ClaimsRun, Comparison
+from stages.lib.statistics import interval
 from tests.stages.comparing import comparison, write_beside, write_fit
 
 SHIPPED = Path(__file__).resolve().parents[2] / "config" / "reported" / "claims.csv"
@@ -58,8 +60,9 @@ def claim(proxy="psnr_masked", direction="higher", table="2", better="4dstr", wo
 @pytest.mark.parametrize(
     ("gain", "higher", "lower"),
     [
-        ([1.0, 2.0, 3.0], "agrees", "disagrees"),
-        ([-1.0, -2.0, -3.0], "disagrees", "agrees"),
+        ([1.9, 2.0, 2.1], "agrees", "disagrees"),
+        ([-1.9, -2.0, -2.1], "disagrees", "agrees"),
+        ([1.0, 2.0, 9.0], "not significant", "not significant"),
         ([1.0, -2.0, 3.0], "not significant", "not significant"),
         ([0.0, 0.0, 0.0], "not significant", "not significant"),
     ],
@@ -69,13 +72,13 @@ def test_the_verdict_follows_the_numbers(tmp_path, gain, higher, lower):
     rows, _ = make(tmp_path, listed, {"neither": [0, 0, 0], "4dstr": gain})
     assert [row["verdict"] for row in rows] == [higher, lower, lower]
     assert float(rows[0]["difference"]) == pytest.approx(sum(gain) / 3, rel=1e-5)
-    assert (float(rows[0]["low"]), float(rows[0]["high"])) == (min(gain), max(gain))
+    assert (float(rows[0]["low"]), float(rows[0]["high"])) == pytest.approx(interval(np.array(gain)), rel=1e-4)
     assert (rows[0]["n_objects"], rows[0]["n_seeds"], rows[0]["n_pairs"]) == ("3", "2", "6")
 
 
 def test_a_claim_without_fits_is_not_run_and_says_why(tmp_path):
     listed = [claim(), claim(worse="no_spatial"), claim("clip"), claim(better="no_temporal", worse="no_spatial")]
-    rows, markdown = make(tmp_path, listed, {"neither": [0, 0, 0], "4dstr": [1, 2, 3]})
+    rows, markdown = make(tmp_path, listed, {"neither": [0, 0, 0], "4dstr": [1.9, 2, 2.1]})
     assert [row["verdict"] for row in rows] == ["agrees", "not run", "not run", "not run"]
     assert [row["reason"] for row in rows] == [
         "",
@@ -97,7 +100,7 @@ def test_one_object_is_not_significant(tmp_path):
 
 def test_frame_rates_and_the_60_frame_suite(tmp_path):
     listed = [claim("fps_network", table="4", worse="gru"), claim(table="3", worse="stag4d")]
-    rows, markdown = make(tmp_path, listed, {"4dstr": [3, 2, 1], "gru": [0, 0, 0], "stag4d": [4, 4, 4]})
+    rows, markdown = make(tmp_path, listed, {"4dstr": [2.1, 2, 1.9], "gru": [0, 0, 0], "stag4d": [4, 4, 4]})
     assert [(row["suite"], row["verdict"]) for row in rows] == [("toys", "agrees"), ("embedded60", "disagrees")]
     assert "Suite embedded60 (mouth, propeller, walk), seeds 0, 1." in markdown
 

@@ -19,7 +19,7 @@ STEPS = 600
 
 def lengthen(project) -> None:
     path = project.folder / "smoke.yaml"
-    text = path.read_text().replace("dynamic: {images: 90", f"dynamic: {{images: {3 * STEPS}")
+    text = path.read_text().replace("dynamic: {images: 90", f"dynamic: {{images: {2 * STEPS}")
     path.write_text(text + "checkpoint_interval_s: 0.2\n")
 
 
