@@ -25,6 +25,7 @@ def plan(settings: CanonicalSettings, key: int, interval_s: float) -> fit.Plan:
         steps=settings.steps,
         frames=range(key, key + 1),
         sub_clip=1,
+        singles=0,
         anchor_views=settings.anchor_views,
         photometric=settings.photometric,
         densify=settings.densify,

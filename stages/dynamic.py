@@ -32,13 +32,17 @@ from stages.settings import NO_INFLUENCE, DynamicRun, canonical_json
 
 
 def plan(settings: DynamicRun, n_frames: int) -> fit.Plan:
-    """The loop's plan: any sub-clip, the input view and some anchors a frame, as many steps as the images allow."""
+    """The loop's plan: the input view and some anchors a frame, single frames first and then sub-clips, as many of
+    each as the images allow."""
     dynamic = settings.dynamic
     sub_clip = min(dynamic.sub_clip, n_frames)
+    seen = max(sub_clip, round(dynamic.images * dynamic.images_factor) // (1 + dynamic.anchor_views))
+    singles = round(seen * dynamic.sub_clip_start)
     return fit.Plan(
-        steps=max(1, round(dynamic.images * dynamic.images_factor) // (sub_clip * (1 + dynamic.anchor_views))),
+        steps=singles + max(1, (seen - singles) // sub_clip),
         frames=range(n_frames),
         sub_clip=sub_clip,
+        singles=singles,
         anchor_views=dynamic.anchor_views,
         photometric=dynamic.photometric,
         densify=dynamic.densify,

@@ -232,11 +232,17 @@ class DynamicSettings(Section):
     images: int = Field(
         3600,
         ge=1,
-        description="images rendered during the fit, equally many for all methods; steps = images / (sub_clip x views)",
+        description="images rendered during the fit, equally many for all methods; a step draws frames x views of them",
     )
     images_factor: float = Field(1.0, gt=0, description="times `images`, for a variant that is given more of them")
     sub_clip: int = Field(
         1, ge=1, description="consecutive frames a step, their losses averaged (4DSTR's collective average loss)"
+    )
+    sub_clip_start: float = Field(
+        0.7,
+        ge=0,
+        lt=1,
+        description="share of the images that is drawn as single frames, before sub-clips and the encoder begin",
     )
     anchor_views: int = Field(1, ge=0, le=6, description="anchor views drawn per frame beside the input view")
     lr_field: float = Field(

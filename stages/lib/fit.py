@@ -33,7 +33,7 @@ from stages.lib.densify import (
 )
 from stages.lib.device import Device
 from stages.lib.gaussians import draw, optimiser, rates, set_rates
-from stages.lib.motion import ATTRIBUTES, Buffer, Motion
+from stages.lib.motion import ATTRIBUTES, Buffer, Motion, attributes
 from stages.lib.rectification import Spread, spread_over
 from stages.settings import (
     CanonicalSettings,
@@ -67,12 +67,14 @@ class Targets:
 class Plan:
     """The settings of one fit, taken from the stage's own section.
 
-    steps: descents. frames: consecutive ones that are drawn. sub_clip: how many of them a descent sees.
+    steps: descents. frames: consecutive ones that are drawn. sub_clip: how many of them a descent sees, after the
+    first `singles` descents, which see one each and no rectification.
     """
 
     steps: int
     frames: range
     sub_clip: int
+    singles: int
     anchor_views: int
     photometric: PhotometricSettings
     densify: DensifySettings
@@ -80,6 +82,20 @@ class Plan:
     rate_factor: float
     dynamic: DynamicSettings | None
     checkpoint_interval_s: float
+
+    def seen(self, step: int) -> int:
+        """Frames that the first `step` descents see, counted as often as they are seen."""
+        return min(step, self.singles) + max(0, step - self.singles) * self.sub_clip
+
+    def progress(self, step: int) -> float:
+        """The share of the run's frames seen by then: schedules follow it, so that they mean the same for all plans."""
+        return self.seen(step) / self.seen(self.steps)
+
+    def rounds(self) -> list[int]:
+        """Descents (counted from 1) after which a round of growth and pruning is due."""
+        due = round_steps(self.densify, self.seen(self.steps))
+        late = [self.singles + math.ceil((seen - self.singles) / self.sub_clip) for seen in due]
+        return sorted({seen if seen <= self.singles else step for seen, step in zip(due, late, strict=True)})
 
 
 @dataclass
@@ -158,7 +174,7 @@ def fit(state: State, goal: Targets, plan: Plan, device: Device, path: Path, ide
     if saved is not None:
         state = unpack(saved, state)
         report.say(f"resumed at step {state.step} of {plan.steps} from {path}")
-    rounds = round_steps(plan.densify, plan.steps)
+    rounds = plan.rounds()
     clock = checkpoint.Clock(plan.checkpoint_interval_s)
     while state.step < plan.steps:
         terms = _step(state, goal, plan, device, path)
@@ -213,20 +229,19 @@ def _shapes(state: State, goal: Targets) -> tuple[Tensor, Tensor]:
     return torch.stack(log_scales), torch.stack(opacity_logits)
 
 
-def sub_clip(plan: Plan, generator: torch.Generator) -> range:
+def sub_clip(plan: Plan, step: int, generator: torch.Generator) -> range:
     """Consecutive frames of a descent. Their place is drawn evenly from all that touch the clip and then moved inside,
     so that the end frames are seen about as often as the others."""
-    count, length = len(plan.frames), plan.sub_clip
+    count, length = len(plan.frames), 1 if step < plan.singles else plan.sub_clip
     place = int(torch.randint(count + length - 1, (), generator=generator)) - (length - 1)
     first = min(max(place, 0), count - length)
-    return plan.frames[first : first + plan.sub_clip]
+    return plan.frames[first : first + length]
 
 
 def _step(state: State, goal: Targets, plan: Plan, device: Device, path: Path) -> dict[str, float]:
     """One descent on one sub-clip; the terms of the loss as numbers."""
-    progress = state.step / plan.steps
-    _schedule(state, plan, progress)
-    frames = sub_clip(plan, state.generator)
+    _schedule(state, plan, plan.progress(state.step))
+    frames = sub_clip(plan, state.step, state.generator)
     drawn, moved = _moved(state, goal, plan, frames)
     rgb = mask = 0.0
     seen = []
@@ -292,10 +307,12 @@ def _moved(state: State, goal: Targets, plan: Plan, frames: range) -> tuple[Tens
     if _rows(plan) > 1:
         present = state.present[frames]
         rows = torch.nonzero(present.any(0))[:, 0]
+    times = [goal.times[frame] for frame in frames]
+    if state.step < plan.singles:
+        return rows, state.motion.deformed(attributes(state.params, rows), times)
     before = range(max(0, frames[0] - plan.dynamic.temporal.length + 1), frames[0])
     past = state.present[before] if present is not None else None
     buffer = state.motion.warm(state.params, [goal.times[frame] for frame in before], past, state.spread)
-    times = [goal.times[frame] for frame in frames]
     moved, _ = state.motion(state.params, times, present, state.spread, buffer, rows)
     return rows, moved
 

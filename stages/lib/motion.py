@@ -49,7 +49,7 @@ class Motion(nn.Module):
         if self.rectification is None or not times:
             return ()
         with torch.no_grad():
-            owners = _rows(params, None if spread is None else spread.rows)
+            owners = attributes(params, None if spread is None else spread.rows)
             return self._through((), self.deformed(owners, times), _owned(present, spread), encode=self.keeps_features)[
                 0
             ]
@@ -68,10 +68,10 @@ class Motion(nn.Module):
         present (M, N) says which gaussians exist at which of the times; None = all.
         """
         owns_all = self.rectification is not None and spread is None
-        moved = self.deformed(params if owns_all else _rows(params, rows), times)
+        moved = self.deformed(params if owns_all else attributes(params, rows), times)
         if self.rectification is None:
             return moved, ()
-        owned = moved if owns_all else self.deformed(_rows(params, spread.rows), times)
+        owned = moved if owns_all else self.deformed(attributes(params, spread.rows), times)
         buffer, past = self._through(buffer, owned, _owned(present, spread))
         if spread is not None and rows is not None:
             spread = Spread(spread.rows, spread.nearest[rows], spread.weights[rows])
@@ -117,7 +117,8 @@ def restore(
     return motion.to(device), Spread(**spread) if spread else None
 
 
-def _rows(params: dict[str, Tensor], rows: Tensor | None) -> dict[str, Tensor]:
+def attributes(params: dict[str, Tensor], rows: Tensor | None) -> dict[str, Tensor]:
+    """The attributes that move, of `rows` or of all."""
     return {name: params[name] if rows is None else params[name][rows] for name in ATTRIBUTES}
 
 

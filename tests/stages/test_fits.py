@@ -112,6 +112,7 @@ def test_two_fits_are_bitwise_equal_and_seeds_differ(files, report):
 RECTIFIED = MOVING.model_copy(
     update={
         "sub_clip": 2,
+        "sub_clip_start": 0.0,
         "anchor_views": 2,
         "temporal": TemporalSettings(encoder="mamba", length=3, width=8, controls=20),
         "densify": DensifySettings(rounds=2, start=0.2, stop=0.9, scope="frame", max_gaussians=260),
@@ -143,17 +144,70 @@ def test_counts_and_gradients_are_saved_for_every_frame_and_round(files, report)
 
 
 def test_equal_images_whatever_the_sub_clip():
-    for sub_clip, anchor_views, steps in ((1, 6, 900), (3, 2, 700), (2, 6, 450), (9, 2, 525)):
-        dynamic_settings = DynamicSettings(images=6300, sub_clip=sub_clip, anchor_views=anchor_views)
-        the_plan = dynamic.plan(DynamicRun(canonical=TINY, dynamic=dynamic_settings), 4)
+    cases = (
+        (1, 6, 0.0, 0, 900),
+        (3, 2, 0.0, 0, 700),
+        (2, 6, 0.0, 0, 450),
+        (9, 2, 0.0, 0, 525),
+        (3, 2, 0.4, 840, 1260),
+        (1, 6, 0.5, 450, 900),
+    )
+    for sub_clip, anchor_views, start, singles, steps in cases:
+        drawn = {"images": 6300, "sub_clip": sub_clip, "anchor_views": anchor_views, "sub_clip_start": start}
+        the_plan = dynamic.plan(DynamicRun(canonical=TINY, dynamic=DynamicSettings(**drawn)), 4)
         assert the_plan.sub_clip == min(sub_clip, 4)
+        assert the_plan.singles == singles
         assert the_plan.steps == steps
+        assert the_plan.seen(the_plan.steps) == 6300 // (1 + anchor_views)
+        assert the_plan.progress(0) == 0
+        assert the_plan.progress(the_plan.steps) == 1
+
+
+def test_rounds_come_at_the_same_share_of_images_for_every_plan():
+    densify = DensifySettings(rounds=5, start=0.1, stop=0.9)
+    for sub_clip, start in ((1, 0.0), (2, 0.0), (2, 0.5), (3, 0.25)):
+        drawn = {"images": 1200, "anchor_views": 1, "sub_clip": sub_clip, "sub_clip_start": start, "densify": densify}
+        the_plan = dynamic.plan(DynamicRun(canonical=TINY, dynamic=DynamicSettings(**drawn)), 4)
+        shares = [the_plan.progress(step) for step in the_plan.rounds()]
+        assert shares == pytest.approx([0.1, 0.3, 0.5, 0.7, 0.9], abs=0.01)
+
+
+def test_before_sub_clips_begin_a_rectified_fit_is_one_without_the_encoder(files, scene, report):
+    frames, anchors, _ = scene
+    found = []
+    for temporal in (RECTIFIED.temporal, TemporalSettings()):
+        settings = RECTIFIED.model_copy(update={"sub_clip_start": 0.5, "temporal": temporal})
+        run = DynamicRun(canonical=TINY, dynamic=settings)
+        device = choose(run)
+        goal = fit.targets(frames, anchors, device.device)
+        start = canonical.initial_state(frames, anchors, goal, CanonicalRun(canonical=TINY), device)
+        gaussians = Gaussians(**{name: value.detach().numpy() for name, value in start.params.items()})
+        state = dynamic.initial_state(gaussians, 4, run, device)
+        the_plan = dynamic.plan(run, 4)
+        while state.step < the_plan.singles:
+            fit._step(state, goal, the_plan, device, Path("none"))
+            state.step += 1
+        before = {name: value.clone() for name, value in state.params.items()}
+        field = {name: value.clone() for name, value in state.motion.field.state_dict().items()}
+        found.append(before | field)
+        if temporal.encoder != "off":
+            untrained = dynamic.initial_state(gaussians, 4, run, device).motion.rectification.state_dict()
+            for name, value in state.motion.rectification.state_dict().items():
+                assert torch.equal(value, untrained[name])
+            assert len(fit.sub_clip(the_plan, state.step, state.generator)) == settings.sub_clip
+            fit._step(state, goal, the_plan, device, Path("none"))
+            assert any(
+                not torch.equal(value, untrained[name])
+                for name, value in state.motion.rectification.state_dict().items()
+            )
+    for name, value in found[0].items():
+        assert torch.equal(value, found[1][name])
 
 
 def test_every_frame_is_drawn_about_as_often():
-    run = DynamicRun(canonical=TINY, dynamic=DynamicSettings(sub_clip=3))
+    run = DynamicRun(canonical=TINY, dynamic=DynamicSettings(sub_clip=3, sub_clip_start=0))
     the_plan, generator = dynamic.plan(run, 12), torch.Generator().manual_seed(0)
-    drawn = [fit.sub_clip(the_plan, generator) for _ in range(3000)]
+    drawn = [fit.sub_clip(the_plan, 0, generator) for _ in range(3000)]
     assert all(len(frames) == 3 and frames[0] + 2 == frames[2] for frames in drawn)
     counts = np.bincount([frame for frames in drawn for frame in frames], minlength=12)
     assert counts.min() > 0.6 * counts.mean()
