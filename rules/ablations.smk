@@ -154,3 +154,33 @@ use rule table2 as comparison with:
         "results/benchmarks/comparison.jsonl"
     params:
         settings=comparison_json("comparison"),
+
+
+use rule table2 as sweep with:
+    input:
+        metrics=compared_metrics("sweep"),
+        beside=compared_files("sweep"),
+        networks=compared_networks("sweep"),
+        papers=shipped("config/reported/papers.csv"),
+        code=code("ablations"),
+    output:
+        csv=report(
+            "results/sweep.csv",
+            caption="../workflow/report/ablations.rst",
+            category="Tables",
+            labels={"table": "sweep", "form": "CSV"},
+        ),
+        markdown="results/sweep.md",
+        tex="results/sweep.tex",
+        plot=report(
+            "results/sweep.png",
+            caption="../workflow/report/ablations.rst",
+            category="Tables",
+            labels={"table": "sweep", "form": "picture"},
+        ),
+    log:
+        "results/logs/sweep.log",
+    benchmark:
+        "results/benchmarks/sweep.jsonl"
+    params:
+        settings=comparison_json("sweep"),

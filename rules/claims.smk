@@ -1,7 +1,7 @@
 rule claims:
     input:
-        metrics=compared_metrics(*COMPARISONS),
-        beside=compared_files(*COMPARISONS),
+        metrics=compared_metrics(*CLAIMED),
+        beside=compared_files(*CLAIMED),
         claims=shipped("config/reported/claims.csv"),
         code=code("claims"),
     output:

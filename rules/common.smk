@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(workflow.basedir))
 from stages.experiment import Experiment
-from stages.lib.comparisons import DEFINITIONS as COMPARISONS, AblationsRun, ClaimsRun, compare
+from stages.lib.comparisons import CLAIMED, GROWTH, AblationsRun, ClaimsRun, GrowthRun, compare
 from stages.lib.imports import code as stage_code
 from stages.settings import SettingsError, canonical_json
 
@@ -336,7 +336,18 @@ def claims_json():
     device, threads = EXPERIMENT.config.device, EXPERIMENT.config.threads
 
     def text():
-        comparisons = [comparison(name) for name in COMPARISONS]
+        comparisons = [comparison(name) for name in CLAIMED]
         return canonical_json(ClaimsRun(device=device, threads=threads, comparisons=comparisons))
+
+    return asked(text)
+
+
+def growth_json():
+    """A params function with the settings of the growth table."""
+    device, threads = EXPERIMENT.config.device, EXPERIMENT.config.threads
+
+    def text():
+        comparisons = [comparison(name) for name in GROWTH]
+        return canonical_json(GrowthRun(device=device, threads=threads, comparisons=comparisons))
 
     return asked(text)

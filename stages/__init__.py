@@ -20,7 +20,8 @@ metrics    views, sequence, frames, truth       metrics.csv
 networks   the same, public weights             networks.csv, features.npz
 tables     metrics of all scenes                results/table1.csv, .md, .tex
 protocol   views and truth of all scenes        results/protocol.csv, .md
-ablations  metrics and counts of many fits      results/table2 to 5.csv, comparison.csv, .md, .tex, .png
+ablations  metrics and counts of many fits      results/table2 to 5, comparison, sweep: .csv, .md, .tex, .png
+growth     the same, of clips of three lengths  results/growth.csv, .md, .png
 claims     the same                             results/claims.csv, .md
 page       frames, turning pictures             gallery.html: all scenes by all methods
 moments    frames, sequences of all variants    moments.png: methods side by side

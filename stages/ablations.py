@@ -1,15 +1,16 @@
 """ablations: variants of one method on the same scenes and seeds, as CSV, Markdown and a picture.
 
 Reads the metrics.csv of every fit of a comparison, and beside it gaussians.csv, the fit's benchmark and, where the
-comparison asks for it, speed.csv; writes table2 to table5 or the comparison of the methods.
+comparison asks for it, speed.csv; writes table2 to table5, the comparison of the methods or the sweep of sizes.
 
 Conventions
 -----------
 - Rows stand in the comparison's own order, one a variant; columns are those of table 1, then `psnr_sudden`,
-  `gaussians` (mean per frame), `fit_s`, `fit_mb`, and where they apply the encoder's figures and `length` (T).
+  `gaussians` (mean per frame), `fit_s`, `fit_cpu_s`, `fit_mb`, and where they apply the encoder's figures and
+  `length` (T).
 - A difference is a variant's score minus the base's on the same scene and seed.
 - All fits share one provenance, else nothing is written. A variant or scene that was not run has its reason.
-- `fit_s`, `fit_mb` and frame rates are measurements of this machine: they alone differ between equal runs.
+- `fit_s`, `fit_cpu_s`, `fit_mb` and frame rates are measurements of this machine: they alone differ between equal runs.
 """
 
 from __future__ import annotations
@@ -186,8 +187,8 @@ NOTES = [
     "87 % of cases.",
     "- psnr_sudden: PSNR over the pixels whose true colour changes by more than 0.1 between two frames, all frames "
     "pooled.",
-    "- gaussians: mean per frame at the end of the fit. fit_s, fit_mb: wall time in seconds and peak memory in "
-    "megabytes of the fit's job; a fit that was resumed shows its last part only.",
+    "- gaussians: mean per frame at the end of the fit. fit_s, fit_cpu_s, fit_mb: wall time and processor time in "
+    "seconds and peak memory in megabytes of the fit's job; a fit that was resumed shows its last part only.",
 ]
 SPEED_NOTE = (
     "- fps_network: renders per second at one view with the network evaluated at every frame, as the paper means it; "

@@ -9,7 +9,7 @@ Conventions
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 
 import matplotlib
@@ -28,6 +28,8 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#0
 MARKERS = "osD^vP*X"
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
 DRAWN = ("psnr_masked", "tof")
+# Lines of fewer points show them.
+MARKED_POINTS = 10
 
 Lines = Mapping[str, Mapping[int, float]]
 """Value at every frame, by variant."""
@@ -62,14 +64,22 @@ def dots(axis: Axes, comparison: Comparison, scores: pd.DataFrame, metric: str) 
     axis.grid(axis="y", color="0.9")
 
 
-def lines(axis: Axes, values: Lines, title: str) -> None:
-    """Draw one line a variant over the frames of the clip."""
+def lines(axis: Axes, values: Lines, title: str, label: str = "frame") -> None:
+    """Draw one line a variant over whole numbers, the frames of the clip unless `label` says otherwise."""
     for index, (variant, by_frame) in enumerate(values.items()):
         frames = sorted(by_frame)
         dash = DASHES[index % len(DASHES)]
-        axis.plot(frames, [by_frame[frame] for frame in frames], color=_style(index)[0], linestyle=dash, label=variant)
+        marks = {"marker": _style(index)[1]} if len(frames) < MARKED_POINTS else {}
+        axis.plot(
+            frames,
+            [by_frame[frame] for frame in frames],
+            color=_style(index)[0],
+            linestyle=dash,
+            **marks,
+            label=variant,
+        )
     axis.set_title(title, fontsize=10)
-    axis.set_xlabel("frame")
+    axis.set_xlabel(label)
     axis.grid(axis="y", color="0.9")
     if values:
         axis.legend(fontsize=7)
@@ -88,6 +98,22 @@ def write(out: Path, comparison: Comparison, scores: pd.DataFrame, extra: tuple[
     mean = pyplot.Line2D([], [], color="black", linewidth=2.2)
     place = {"loc": "outside lower center", "ncols": min(len(labels) + 1, 8)}
     figure.legend([*handles, mean], [*labels, "mean of scenes"], fontsize=8, **place)
+    with replacing(out) as temporary:
+        figure.savefig(temporary, dpi=150, metadata={"Software": None})
+    pyplot.close(figure)
+
+
+def write_lines(out: Path, title: str, panels: Mapping[str, Lines], label: str, from_zero: Container[str] = ()) -> None:
+    """Write a picture of several panels side by side, by title, over the same whole numbers; amounts begin at zero."""
+    figure, axes = pyplot.subplots(
+        1, len(panels), figsize=(4.4 * len(panels), 3.4), layout="constrained", squeeze=False
+    )
+    for axis, (name, values) in zip(axes[0], panels.items(), strict=True):
+        lines(axis, values, name, label)
+        axis.margins(x=0.12)
+        if name in from_zero:
+            axis.set_ylim(bottom=0)
+    figure.suptitle(title, fontsize=11)
     with replacing(out) as temporary:
         figure.savefig(temporary, dpi=150, metadata={"Software": None})
     pyplot.close(figure)

@@ -4,10 +4,13 @@ Vocabulary
 ----------
 - A *comparison* is one table: variants held against a *base* variant on the same scenes and seeds of one suite.
 - *table2* to *table5* are named after 4DSTR's tables; *comparison* is the method against its base on all scenes.
+- *sweep* is where sizes of the temporal module are chosen: on development objects, which no other table reports.
+- *growth* compares the methods once for each of several lengths of the clip.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -28,6 +31,8 @@ class Definition:
     """its own suite; None = the configured one"""
     every_scene: bool = False
     """all chosen scenes instead of `ablations.scenes`"""
+    scenes: tuple[str, ...] = ()
+    """these scenes instead of either"""
     speed: bool = False
     """with the parameters and frame rates that the speed stage measures"""
     axis: Axis = "variant"
@@ -59,6 +64,32 @@ DEFINITIONS = {
         base="stag4d",
         every_scene=True,
     ),
+    "sweep": Definition(
+        "Sizes of the temporal module, on development objects",
+        (
+            "4dstr",
+            "controls64",
+            "controls128",
+            "controls512",
+            "controls_all",
+            "width16",
+            "width64",
+            "layers3",
+            "no_temporal",
+        ),
+        base="4dstr",
+        suite="development",
+        scenes=("robot", "snail"),
+        speed=True,
+    ),
+}
+# The comparisons that claims.csv judges.
+CLAIMED = ("comparison", "table2", "table3", "table4", "table5")
+# The growth table: both methods on clips of 16, 32 and 60 frames; the last one is table 3.
+GROWTH = ("growth16", "growth32", "table3")
+DEFINITIONS |= {
+    f"growth{count}": dataclasses.replace(DEFINITIONS["table3"], title=f"{count} frames", suite=f"embedded{count}")
+    for count in (16, 32)
 }
 
 
@@ -110,6 +141,12 @@ class AblationsRun(Run):
     comparison: Comparison
 
 
+class GrowthRun(Run):
+    """What the growth stage is told."""
+
+    comparisons: list[Comparison]
+
+
 class ClaimsRun(Run):
     """What the claims stage is told."""
 
@@ -133,6 +170,7 @@ def compare(
     available = list(scenes_of(suite))
     everything = definition.every_scene or ablations.scenes == "all"
     scenes = available if everything else list(dict.fromkeys(ablations.scenes))
+    scenes = list(definition.scenes) or scenes
     for scene in scenes:
         if scene not in available:
             raise SettingsError(

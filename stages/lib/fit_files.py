@@ -4,7 +4,8 @@ Conventions
 -----------
 - gaussians.csv: `step,frame,gaussians`; the rows of the last step are the result.
 - speed.csv: `metric,value`.
-- benchmarks/dynamic.jsonl is Snakemake's own, one JSON object a line: `s` seconds of wall time, `max_rss` megabytes.
+- benchmarks/dynamic.jsonl is Snakemake's own, one JSON object a line: `s` seconds of wall time, `cpu_time`
+  seconds of all its processors, `max_rss` megabytes.
   Snakemake does not count it as a result, so it can be absent; a fit that was resumed shows its last part only.
 - A figure is a value, or None and the reason.
 """
@@ -19,7 +20,7 @@ from stages.cli import StageError
 
 BENCHMARK = Path("benchmarks") / "dynamic.jsonl"
 # Name in our tables, name in the benchmark.
-BENCHMARK_NAMES = {"fit_s": "s", "fit_mb": "max_rss"}
+BENCHMARK_NAMES = {"fit_s": "s", "fit_cpu_s": "cpu_time", "fit_mb": "max_rss"}
 SPEED_NAMES = ("encoder_parameters", "fps_network", "fps_baked")
 
 Figure = tuple[float | None, str]
@@ -53,7 +54,7 @@ def gaussian_figures(folder: Path) -> dict[str, Figure]:
 
 
 def benchmark_figures(folder: Path) -> dict[str, Figure]:
-    """Wall time in seconds and peak memory in megabytes of the fit."""
+    """Wall and processor time in seconds and peak memory in megabytes of the fit."""
     path = folder / BENCHMARK
     if not path.exists():
         return dict.fromkeys(BENCHMARK_NAMES, (None, "no benchmark of the fit"))

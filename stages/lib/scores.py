@@ -58,6 +58,7 @@ EXTRA_METRICS = {
     "psnr_sudden": Metric("↑", ".2f"),
     "gaussians": Metric("", ".0f"),
     "fit_s": Metric("", ".0f"),
+    "fit_cpu_s": Metric("", ".0f"),
     "fit_mb": Metric("", ".0f"),
 }
 SPEED_METRICS = {

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from stages.experiment import Experiment
-from stages.lib.comparisons import DEFINITIONS, Comparison, compare
+from stages.lib import suite
+from stages.lib.comparisons import CLAIMED, DEFINITIONS, GROWTH, Comparison, compare
 from stages.settings import SettingsError
 
 
@@ -26,7 +27,8 @@ def planned(name: str, **config) -> Comparison:
 def test_every_table_can_be_planned_and_holds_its_base(name):
     found = planned(name)
     assert found.base in {variant.name for variant in found.variants}
-    assert found.suite == ("embedded60" if name == "table3" else "embedded")
+    own = {"table3": "embedded60", "growth16": "embedded16", "growth32": "embedded32", "sweep": "development"}
+    assert found.suite == own.get(name, "embedded")
     assert len(found.folders()) == len(set(found.folders())) == len(found.scenes) * len(found.variants) * 3
 
 
@@ -35,6 +37,14 @@ def test_scenes_are_three_or_all():
     assert len(planned("table2", ablations={"scenes": "all"}).scenes) == 7
     assert len(planned("comparison").scenes) == 7
     assert planned("comparison", scenes=["swim"]).scenes == ["swim"]
+
+
+def test_the_sweep_is_on_development_objects_and_no_other_table_is():
+    reported = {scene for name in (*CLAIMED, *GROWTH) for scene in planned(name).scenes}
+    assert reported == set(suite.REPORTING)
+    objects = Experiment({}).suite_settings("development").scenes
+    assert not set(objects.values()) & set(suite.REPORTING)
+    assert set(planned("sweep").scenes) <= set(objects)
 
 
 def test_an_unknown_scene_names_the_known_ones():

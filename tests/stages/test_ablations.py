@@ -45,7 +45,11 @@ def make(folder: Path, paths: list[Path], chosen: Comparison) -> tuple[list[dict
 def test_the_header_extends_that_of_table_1(tmp_path):
     chosen = comparison("neither", "4dstr")
     rows, _ = make(tmp_path, fill(tmp_path, chosen), chosen)
-    extra = [name + end for name in ("psnr_sudden", "gaussians", "fit_s", "fit_mb") for end in ("", "_se", "_reason")]
+    extra = [
+        name + end
+        for name in ("psnr_sudden", "gaussians", "fit_s", "fit_cpu_s", "fit_mb")
+        for end in ("", "_se", "_reason")
+    ]
     assert list(rows[0]) == HEADER + extra
     assert ablations.header(comparison("T2", axis="length"))[-1] == "length"
     assert "encoder_parameters" in ablations.header(comparison("a", speed=True))

@@ -61,6 +61,7 @@ STAGES = (
     "tables",
     "protocol",
     "ablations",
+    "growth",
     "claims",
     "curves",
     "gallery",
