@@ -34,6 +34,8 @@ include: "rules/claims.smk"
 include: "rules/curves.smk"
 include: "rules/gallery.smk"
 include: "rules/page.smk"
+include: "rules/study.smk"
+include: "rules/preferences.smk"
 include: "rules/moments.smk"
 
 

@@ -249,6 +249,20 @@ def player_parts():
     return [shipped(file) for file in sorted(folder.iterdir())]
 
 
+def study_parts():
+    """The page, style and script of the user study."""
+    folder = Path(workflow.basedir) / "workflow" / "study"
+    return [shipped(file) for file in sorted(folder.iterdir())]
+
+
+def study_clips_of(suite):
+    return [path for path, _ in EXPERIMENT.study_clips(suite, scenes_of(suite), asset_variants())]
+
+
+def study_json(suite):
+    return EXPERIMENT.study_json(suite, scenes_of(suite), asset_variants())
+
+
 def first_anchors_of(suite, scene, variant):
     return anchors_of(suite, scene, variant, EXPERIMENT.seeds[0])
 

@@ -24,5 +24,7 @@ ablations  metrics and counts of many fits      results/table2 to 5, comparison,
 growth     the same, of clips of three lengths  results/growth.csv, .md, .png
 claims     the same                             results/claims.csv, .md
 page       frames, turning pictures             gallery.html: all scenes by all methods
+study      orbits of all methods, frames        study/: a blind page for participants; study_key.json
+preferences  saved answers, the study's key     results/table6.csv, .md, .tex
 moments    frames, sequences of all variants    moments.png: methods side by side
 """

@@ -29,6 +29,8 @@ from stages.settings import (
     Run,
     SceneSource,
     SettingsError,
+    StudyClip,
+    StudyRun,
     SuiteSettings,
     VariantSettings,
     WeightsRun,
@@ -80,6 +82,10 @@ class Experiment:
             check_name("outside", name)
             if name in self.variant_names():
                 raise SettingsError(f"outside: {name!r} is the name of a variant; expected another one. Rename it.")
+        for name in self.config.study.others:
+            check_name("study", name)
+            if name in self.variant_names():
+                raise SettingsError(f"study: {name!r} is the name of a variant; expected another one. Rename it.")
 
     def check_sources(self) -> None:
         """Raise SettingsError if files of a chosen scene are missing."""
@@ -183,6 +189,51 @@ class Experiment:
     def outside_files(self, name: str, scene: str) -> list[str]:
         """The pictures of one scene by another system, inputs of a rule."""
         return sorted(str(path) for path in self.outside_folder(name, scene).glob("*/*.png"))
+
+    # ---------------------------------------------------------------- the user study
+
+    def study_clips(self, suite: str, scenes: list[str], variants: list[str]) -> list[tuple[str, StudyClip]]:
+        """Path and name of every video of a study, scene by scene; raises SettingsError where there is no choice."""
+        seed, others = self.seeds[0], self.config.study.others
+        if len(variants) + len(others) < 2:
+            raise SettingsError(
+                f"a study compares at least two methods; got {', '.join([*variants, *others])}. Type "
+                "`variants: [stag4d, 4dstr]`, or name videos of another one in `study: {others: {theirs: folder}}`."
+            )
+        found = []
+        for scene in scenes:
+            for name in variants:
+                path = f"results/{suite}/{scene}/{name}/seed{seed}/assets/orbit.mp4"
+                found.append((path, StudyClip(scene=scene, variant=name, title=self.variant(name).title)))
+            for name, folder in others.items():
+                path = Path(folder).expanduser() / f"{scene}.mp4"
+                if not path.is_file():
+                    raise SettingsError(
+                        f"study: {name}: there is no {path}; expected a video of every scene of the study. Correct the "
+                        "folder, or choose the scenes that it has with `scenes: [...]`."
+                    )
+                found.append((str(path), StudyClip(scene=scene, variant=name, title=name)))
+        return found
+
+    def study_json(self, suite: str, scenes: list[str], variants: list[str]) -> str:
+        clips = [clip for _, clip in self.study_clips(suite, scenes, variants)]
+        return canonical_json(StudyRun(suite=suite, embed_mb=self.config.study.embed_mb, clips=clips))
+
+    def study_key(self) -> str:
+        """The key of the study that the answers belong to."""
+        return self.config.study.key or f"results/{self.suite}/study_key.json"
+
+    def answer_files(self) -> list[str]:
+        """The files that participants saved; raises SettingsError when there are none."""
+        folder = Path(self.config.study.answers).expanduser()
+        found = sorted(str(path) for path in folder.glob("*.json"))
+        if not found:
+            raise SettingsError(
+                f"study: there are no answers in {folder}/; expected the files that participants saved, study_*.json. "
+                f"Make the page with `snakemake --cores 2 results/{self.suite}/study`, hand that folder out, and put "
+                "what comes back there (or set `study: {answers: folder}`)."
+            )
+        return found
 
     def matched(self, variant: str) -> str | None:
         """The variant whose number of gaussians this one copies (densify mode match); None for the others."""

@@ -332,6 +332,21 @@ class OutsideSettings(Section):
     )
 
 
+class StudySettings(Section):
+    """The blind user study: a page for participants, and what became of their answers."""
+
+    answers: str = Field("answers", description="folder with the files that participants saved, *.json")
+    key: str | None = Field(
+        None, description="key of the study that they answered; null = the suite's own, results/<suite>/study_key.json"
+    )
+    others: dict[str, str] = Field(
+        {}, description="further methods: a name, and a folder with <scene>.mp4 as large and long as our orbit.mp4"
+    )
+    embed_mb: float = Field(
+        15, ge=0, description="videos of at most so many megabytes are put inside the page, larger ones beside it"
+    )
+
+
 class AblationsSettings(Section):
     """Scenes and seeds of the comparison, of tables 2 to 5 and of the claims."""
 
@@ -374,6 +389,7 @@ class Config(Section):
     outside: dict[str, OutsideSettings] = Field(
         {}, description="results of other systems to score beside the variants: a name, and their folder's path"
     )
+    study: StudySettings = StudySettings()
     ablations: AblationsSettings = AblationsSettings()
 
 
@@ -495,6 +511,20 @@ class ProtocolRun(Run):
 
 class OutsideRun(ScoredRun):
     outside: OutsideSettings
+
+
+class StudyClip(Section):
+    """One method's video of one scene."""
+
+    scene: str
+    variant: str
+    title: str
+
+
+class StudyRun(Run):
+    suite: str
+    embed_mb: float = 15
+    clips: list[StudyClip]
 
 
 def check_name(what: str, name: str) -> str:

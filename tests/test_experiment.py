@@ -176,3 +176,50 @@ def test_a_machine_without_weights_asks_no_network(tmp_path):
     (root / "resources" / "weights" / "i3d_kinetics").mkdir(parents=True)
     (root / "resources" / "weights" / "i3d_kinetics" / "i3d.pt").write_bytes(b"x")
     assert [Path(file).name for file in found.weight_files()] == ["i3d.pt"]
+
+
+# ------------------------------------------------------------------ the user study
+
+
+def test_a_study_is_every_scene_by_every_method_and_the_others(tmp_path):
+    for scene in ("walk", "swim"):
+        (tmp_path / f"{scene}.mp4").write_bytes(b"")
+    found = experiment(scenes=["walk", "swim"], study={"others": {"theirs": str(tmp_path)}})
+    clips = found.study_clips("embedded", found.scenes, ["stag4d", "4dstr"])
+    assert [path for path, _ in clips] == [
+        path
+        for scene in ("walk", "swim")
+        for path in (
+            f"results/embedded/{scene}/stag4d/seed0/assets/orbit.mp4",
+            f"results/embedded/{scene}/4dstr/seed0/assets/orbit.mp4",
+            f"{tmp_path}/{scene}.mp4",
+        )
+    ]
+    assert [(clip.scene, clip.variant) for _, clip in clips[:3]] == [
+        ("walk", name) for name in ("stag4d", "4dstr", "theirs")
+    ]
+    run = json.loads(found.study_json("embedded", found.scenes, ["stag4d", "4dstr"]))
+    assert run["clips"][0]["title"] == found.variant("stag4d").title
+    # Where answers are kept is no setting of the page, so that it is not made again for it.
+    assert set(run) == {"seed", "device", "threads", "suite", "embed_mb", "clips"}
+
+
+def test_a_study_without_a_choice_or_a_video_is_refused(tmp_path):
+    with pytest.raises(SettingsError, match="compares at least two methods; got stag4d"):
+        experiment().study_clips("embedded", ["walk"], ["stag4d"])
+    found = experiment(study={"others": {"theirs": str(tmp_path)}})
+    with pytest.raises(SettingsError, match=rf"study: theirs: there is no {tmp_path}/walk.mp4"):
+        found.study_clips("embedded", ["walk"], ["stag4d"])
+    with pytest.raises(SettingsError, match="study: 'stag4d' is the name of a variant"):
+        experiment(study={"others": {"stag4d": "x"}})
+
+
+def test_answers_are_the_folders_files_and_their_key_the_suites(tmp_path):
+    with pytest.raises(SettingsError, match=rf"there are no answers in {tmp_path}/; .*results/embedded/study"):
+        experiment(study={"answers": str(tmp_path)}).answer_files()
+    (tmp_path / "b.json").write_text("")
+    (tmp_path / "a.json").write_text("")
+    found = experiment(study={"answers": str(tmp_path)})
+    assert found.answer_files() == [f"{tmp_path}/a.json", f"{tmp_path}/b.json"]
+    assert found.study_key() == "results/embedded/study_key.json"
+    assert experiment(study={"key": "old/key.json"}).study_key() == "old/key.json"

@@ -72,6 +72,23 @@ def interval(values: np.ndarray) -> tuple[float, float] | None:
     return float(values.mean() - half), float(values.mean() + half)
 
 
+def share_interval(shares: np.ndarray) -> tuple[float, float] | None:
+    """Ends of the interval of the mean of shares (n,) in [0, 1], one a participant; None when n < 2.
+
+    As `interval`, kept inside [0, 1]. Where all are equal, resampling them says nothing, and the interval is what n
+    equal draws leave open: with CONFIDENCE a further one differs with a chance of at most 1 - (1 - CONFIDENCE)^(1/n)
+    (the exact form of the "rule of three", Hanley and Lippman-Hand 1983), and may then be anything in [0, 1].
+    """
+    shares = np.asarray(shares, np.float64)
+    found = interval(shares)
+    if found is None:
+        return None
+    if (shares == shares[0]).all():
+        same, other = float(shares[0]), 1 - (1 - CONFIDENCE) ** (1 / len(shares))
+        return same * (1 - other), same * (1 - other) + other
+    return max(found[0], 0.0), min(found[1], 1.0)
+
+
 def paired_differences(scores: Scores, base: Scores) -> dict[tuple[str, str], float]:
     """Score minus the base's for every pair, sorted by object and seed; NaN on either side is no score."""
     differences = {key: scores[key] - base[key] for key in sorted(scores) if key in base}

@@ -6,6 +6,7 @@ transparent somewhere). Frames are in the order in which they are shown and turn
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -79,6 +80,57 @@ def decode(path: Path, first: int = 0, last: int | None = None, stride: int = 1)
     if decoded == 0 or (decoded < announced and (last is None or decoded <= last)):
         raise _broken(path, decoded, announced, "it ends early")
     return Clip(_stacked(frames), decoded, fps)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What one sees of a video before its pictures."""
+
+    frames: int
+    height: int
+    width: int
+    fps: float
+
+    def __str__(self) -> str:
+        return f"{self.frames} frames of {self.width}x{self.height} at {self.fps:g} a second"
+
+
+def write_copy(path: Path, source: Path) -> Shape:
+    """Copy the pictures of an H.264 video into an MP4 of nothing else: no title, date or sound; atomically.
+
+    Packets are copied as they are, so nothing is lost. Raises ImageError when the source is not H.264 in yuv420p, which
+    every browser shows, or cannot be read.
+    """
+    remedy = "Convert it: `ffmpeg -i in.mp4 -c:v libx264 -pix_fmt yuv420p out.mp4`."
+    options = {"movflags": "+faststart", "fflags": "+bitexact"}
+    frames = 0
+    try:
+        with av.open(str(source)) as given:
+            if not given.streams.video:
+                raise ImageError(f"{source} has no video stream; expected H.264 in yuv420p. {remedy}")
+            stream = given.streams.video[0]
+            context = stream.codec_context
+            if (context.name, context.pix_fmt) != ("h264", "yuv420p"):
+                raise ImageError(f"{source} is {context.name} in {context.pix_fmt}; expected h264 in yuv420p. {remedy}")
+            with (
+                replacing(path) as temporary,
+                av.open(str(temporary), "w", format="mp4", options=options) as container,
+            ):
+                copied = container.add_stream_from_template(stream)
+                copied.metadata.clear()
+                for packet in given.demux(stream):
+                    # The last one only says that there are no more.
+                    if packet.dts is not None:
+                        packet.stream = copied
+                        container.mux(packet)
+                        frames += 1
+                if frames < stream.frames:
+                    raise _broken(source, frames, stream.frames, "it ends early")
+            return Shape(frames, context.height, context.width, float(stream.average_rate or 0))
+    except av.FFmpegError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise ImageError(f"{source} cannot be read as a video ({error}); expected H.264 in yuv420p. {remedy}") from None
 
 
 def write_mp4(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:

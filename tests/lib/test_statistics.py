@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from stages.lib.statistics import bootstrap_interval, estimate, interval, paired_differences
+from stages.lib.statistics import bootstrap_interval, estimate, interval, paired_differences, share_interval
 
 
 def covered(method, n_objects: int, trials: int = 250) -> float:
@@ -85,3 +85,29 @@ def test_differences_are_paired_by_object_and_seed():
     own = {("b", "0"): 5.0, ("a", "0"): 2.0, ("a", "1"): 3.0, ("c", "0"): math.nan}
     base = {("a", "1"): 1.0, ("a", "0"): 1.5, ("b", "1"): 9.0, ("c", "0"): 1.0}
     assert paired_differences(own, base) == {("a", "0"): 0.5, ("a", "1"): 2.0}
+
+
+# ------------------------------------------------------------------ shares
+
+
+def test_the_interval_of_shares_stays_in_range():
+    shares = np.array([0.0, 0.1, 0.9])
+    low, high = interval(shares)
+    assert low < 0 < 1 < high
+    assert share_interval(shares) == (0.0, 1.0)
+    spread = np.array([0.2, 0.3, 0.5, 0.4, 0.3, 0.2, 0.6])
+    assert share_interval(spread) == bootstrap_interval(spread)
+
+
+@pytest.mark.parametrize(("share", "n"), [(0.0, 3), (1.0, 3), (0.5, 10), (1.0, 30)])
+def test_equal_shares_leave_room_for_a_participant_who_differs(share, n):
+    low, high = share_interval(np.full(n, share))
+    differs = 1 - 0.05 ** (1 / n)
+    assert (low, high) == pytest.approx((share * (1 - differs), share * (1 - differs) + differs))
+    assert low <= share <= high
+    # Nobody of n differs with a chance of 5 % when each differs with that chance.
+    assert (1 - differs) ** n == pytest.approx(0.05)
+
+
+def test_one_participant_has_no_interval():
+    assert share_interval(np.array([0.4])) is None

@@ -177,6 +177,55 @@ def test_the_whole_part_of_a_cut_video_can_be_used(tmp_path):
     assert len(video.decode(path, last=2).frames) == 3
 
 
+def told(path: Path, frames: np.ndarray, codec: str = "libx264") -> Path:
+    """A video that says who made it, with a sound track."""
+    with av.open(str(path), "w", format="mp4") as container:
+        container.metadata["title"] = container.metadata["comment"] = "made by stagmethod"
+        stream = container.add_stream(codec, rate=24)
+        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
+        stream.metadata["handler_name"] = "stagmethod"
+        sound = container.add_stream("aac", rate=8000)
+        for picture in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        silence.sample_rate = 8000
+        container.mux(sound.encode(silence))
+        for one in (stream, sound):
+            container.mux(one.encode())
+    return path
+
+
+def test_a_copy_has_the_pictures_and_nothing_else(tmp_path):
+    source = told(tmp_path / "told.mp4", clip())
+    shape = video.write_copy(tmp_path / "copy.mp4", source)
+    assert (shape.frames, shape.height, shape.width, shape.fps) == (6, 32, 48, 24.0)
+    np.testing.assert_array_equal(video.read(tmp_path / "copy.mp4"), video.read(source))
+    assert b"stagmethod" in source.read_bytes() and b"stagmethod" not in (tmp_path / "copy.mp4").read_bytes()
+    with av.open(str(tmp_path / "copy.mp4")) as container:
+        assert [stream.type for stream in container.streams] == ["video"]
+        assert not {"title", "comment", "creation_time"} & set(container.metadata)
+    video.write_copy(tmp_path / "again.mp4", source)
+    assert (tmp_path / "again.mp4").read_bytes() == (tmp_path / "copy.mp4").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("missing", r"clip\.mp4 cannot be read as a video"),
+        ("empty", r"clip\.mp4 cannot be read as a video"),
+        ("text", r"clip\.mp4 cannot be read as a video"),
+        ("cut", r"clip\.mp4 cannot be decoded to its end .*: got \d+ of 12 frames"),
+        ("other", r"clip\.mp4 is mpeg4 in yuv420p; expected h264 in yuv420p\. Convert it: `ffmpeg"),
+    ],
+)
+def test_what_browsers_do_not_show_is_not_copied(tmp_path, kind, text):
+    path = tmp_path / "clip.mp4"
+    source = told(path, clip(), "mpeg4") if kind == "other" else write_bytes(path, kind)
+    with pytest.raises(ImageError, match=text):
+        video.write_copy(tmp_path / "copy.mp4", source)
+    assert {one.name for one in tmp_path.iterdir()} <= {"clip.mp4"}
+
+
 def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
     (tmp_path / "a.mp4").write_bytes(b"the old one")
     with pytest.raises(ValueError, match=r"expected uint8 \(H, W, 3\)"):

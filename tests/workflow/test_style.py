@@ -66,6 +66,8 @@ STAGES = (
     "curves",
     "gallery",
     "page",
+    "study",
+    "preferences",
     "moments",
 )
 
