@@ -37,6 +37,8 @@ include: "rules/page.smk"
 include: "rules/study.smk"
 include: "rules/preferences.smk"
 include: "rules/moments.smk"
+include: "rules/webtables.smk"
+include: "rules/report.smk"
 
 
 report: "workflow/report/workflow.rst"
@@ -48,6 +50,7 @@ localrules:
     exports,
     exports_usd,
     everything,
+    report,
     weights,
 
 
@@ -59,12 +62,7 @@ rule all:
 
 rule asset:
     input:
-        collect(
-            f"results/{EXPERIMENT.suite}/{{scene}}/{{variant}}/seed{{seed}}/assets/orbit.mp4",
-            scene=EXPERIMENT.scenes,
-            variant=asset_variants(),
-            seed=EXPERIMENT.seeds,
-        ),
+        [f"{folder}/assets/orbit.mp4" for folder in shown_fits()],
         players_of(EXPERIMENT.suite),
 
 
@@ -87,7 +85,6 @@ rule exports_usd:
 rule everything:
     input:
         rules.all.input,
-        rules.asset.input,
-        f"results/{EXPERIMENT.suite}/curves.png",
+        rules.exports.input,
+        rules.report.output,
         collect(f"results/{EXPERIMENT.suite}/gallery_{{variant}}.webp", variant=asset_variants()),
-        collect(f"results/{EXPERIMENT.suite}/{{scene}}/moments.png", scene=EXPERIMENT.scenes),

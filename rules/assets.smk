@@ -30,7 +30,7 @@ rule assets:
         mem_mb=1500,
         runtime="30m",
     params:
-        settings=asked(EXPERIMENT.renders_json, "variant", "seed"),
+        settings=asked(EXPERIMENT.assets_json, "variant", "seed"),
     shell:
         "python -m stages.assets --sequence {input.sequence} --frames {input.frames}"
         " --orbit-path {output.orbit} --source {output.source} --sheet-path {output.sheet} --ply {output.ply}"

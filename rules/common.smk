@@ -146,10 +146,15 @@ def asset_variants():
     return moving or EXPERIMENT.variants
 
 
+def shown_fits():
+    """The folder of every fit worth looking at."""
+    folder = f"results/{EXPERIMENT.suite}/{{scene}}/{{variant}}/seed{{seed}}"
+    return collect(folder, scene=EXPERIMENT.scenes, variant=asset_variants(), seed=EXPERIMENT.seeds)
+
+
 def exported(name):
     """One export of every fit worth looking at."""
-    folder = f"results/{EXPERIMENT.suite}/{{scene}}/{{variant}}/seed{{seed}}/exports"
-    return collect(f"{folder}/{name}", scene=EXPERIMENT.scenes, variant=asset_variants(), seed=EXPERIMENT.seeds)
+    return [f"{folder}/exports/{name}" for folder in shown_fits()]
 
 
 def scenes_of(suite):
@@ -284,6 +289,21 @@ def players_of(suite):
     ]
     pairs = list(zip(moving, moving[1:]))
     return alone + [f"{folder}/{scene}/compare_{a}_{b}.html" for scene in scenes_of(suite) for a, b in pairs]
+
+
+def report_files():
+    """What the report shows: tables, curves, pictures, videos and players of the configured suite, as far as chosen."""
+    suite = EXPERIMENT.suite
+    return [
+        "results/table1.csv",
+        "results/table1.html",
+        f"results/{suite}/curves.png",
+        *(f"results/{suite}/gallery_{variant}.png" for variant in asset_variants()),
+        *(f"results/{suite}/{scene}/moments.png" for scene in scenes_of(suite)),
+        *players_of(suite),
+        *(f"{folder}/assets/orbit.mp4" for folder in shown_fits()),
+        *(f"{folder}/exports/turntable.mp4" for folder in shown_fits()),
+    ]
 
 
 def curves_of(suite):

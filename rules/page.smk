@@ -2,6 +2,7 @@ rule page:
     input:
         frames=asked(frames_of, "suite"),
         orbits=asked(orbits_of, "suite"),
+        players=asked(players_of, "suite"),
         code=code("page"),
     output:
         page="results/{suite}/gallery.html",
@@ -13,11 +14,11 @@ rule page:
     conda:
         "../environment.yml"
     resources:
-        mem_mb=500,
+        mem_mb=1000,
         runtime="10m",
     params:
         settings=EXPERIMENT.renders_json(EXPERIMENT.variants[0]),
     shell:
         "python -m stages.page --frames {input.frames} --orbits {input.orbits}"
-        " --out {output.page} --sources {output.sources}"
+        " --players {input.players} --out {output.page} --sources {output.sources}"
         " --settings {params.settings:q} --label {wildcards.suite} --log {log}"

@@ -23,8 +23,14 @@ protocol   views and truth of all scenes        results/protocol.csv, .md
 ablations  metrics and counts of many fits      results/table2 to 5, comparison, sweep: .csv, .md, .tex, .png
 growth     the same, of clips of three lengths  results/growth.csv, .md, .png
 claims     the same                             results/claims.csv, .md
-page       frames, turning pictures             gallery.html: all scenes by all methods
+page       frames, turning pictures, players    gallery.html: all scenes by all methods
 study      orbits of all methods, frames        study/: a blind page for participants; study_key.json
 preferences  saved answers, the study's key     results/table6.csv, .md, .tex
 moments    frames, sequences of all variants    moments.png: methods side by side
+curves     curves and counts of all fits        curves.png, counts.png
+gallery    frames, sequences of a variant       gallery_<variant>.webp, .png
+webtables  a table's Markdown                   the same as a page, for the report
+report     whatever is worth looking at         results/report.html
+
+`python -m stages.viewer` shows sequences and checkpoints in the browser (extra [viewer]); it writes nothing.
 """

@@ -2,7 +2,8 @@
 
 Reads sequence.safetensors and frames.npz; writes orbit.mp4 (the clip repeats under a camera that turns once),
 input.mp4 (the source beside our render of it), sheet.png (times by views) and ply/frame%04d.ply, one set of
-gaussians a frame in the layout that every 3D Gaussian viewer reads.
+gaussians a frame in the layout that every 3D Gaussian viewer reads, standing as most of them expect (`assets.ply_up`;
+lib/axes.py has the conventions). The header of each says which way is up.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from stages import cli
 from stages.cli import Reporter
 from stages.contracts import Frames, Sequence, replacing_folder
 from stages.lib import images, video
+from stages.lib.axes import half_turn
 from stages.lib.drawing import draw_rgba, turn, white
-from stages.settings import RendersRun
+from stages.settings import AssetsRun
 
 # Azimuths of the contact sheet's rows: front, both sides, back; the input's own elevation.
 SHEET_AZIMUTH_DEG = (0.0, 60.0, 120.0, 180.0, 240.0, 300.0)
@@ -40,11 +42,13 @@ def sheet(sequence: Sequence, frames: Frames, columns: int) -> np.ndarray:
     return np.concatenate(rows, axis=0)
 
 
-def write_ply(sequence: Sequence, folder: Path) -> None:
-    """One PLY a frame, in a folder that appears only when it is complete."""
+def write_ply(sequence: Sequence, folder: Path, up: str) -> None:
+    """One PLY a frame, with "-y" or "+y" up, in a folder that appears only when it is complete."""
     with replacing_folder(folder) as partial:
         for index in range(len(sequence.times)):
-            sequence.frame(index).save(partial / f"frame{index:04d}.ply")
+            gaussians = sequence.frame(index)
+            standing = half_turn(gaussians) if up == "-y" else gaussians
+            standing.save(partial / f"frame{index:04d}.ply", {"up": up})
 
 
 def main(
@@ -54,7 +58,7 @@ def main(
     source: Path,
     sheet_path: Path,
     ply: Path,
-    settings: RendersRun,
+    settings: AssetsRun,
     report: Reporter,
 ) -> None:
     """Write videos, the contact sheet and the PLY sequence."""
@@ -68,7 +72,7 @@ def main(
     report.progress(2, 4)
     images.write_png(sheet_path, sheet(the_sequence, the_frames, chosen.sheet_times))
     report.progress(3, 4)
-    write_ply(the_sequence, ply)
+    write_ply(the_sequence, ply, settings.assets.ply_up)
     report.progress(4, 4)
     report.say(f"wrote {orbit_path}, {source}, {sheet_path} and {len(the_sequence.times)} PLY files in {ply}")
 

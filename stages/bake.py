@@ -13,37 +13,17 @@ import torch
 
 from stages import cli
 from stages.cli import Reporter
-from stages.contracts import ContractError, Gaussians, Sequence, load_tensors
+from stages.contracts import ContractError, Sequence, load_tensors
+from stages.lib import baking
 from stages.lib.device import choose
-from stages.lib.gaussians import NAMES, to_tensors
 from stages.lib.interpolation import insert
-from stages.lib.motion import ATTRIBUTES, Buffer, restore
 from stages.settings import BakeRun, DynamicRun, parse
 
 
 def bake(arrays: dict[str, np.ndarray], about: dict, device: torch.device) -> Sequence:
     """The gaussians of every frame (T, N, ...) of a fitted model, those absent from a frame included."""
     fitted = parse(DynamicRun, about["settings"], "settings of dynamic.safetensors")
-    params = to_tensors(Gaussians(**{name: arrays[f"gaussians.{name}"] for name in NAMES}), device)
-    times = arrays["times"]
-    motion, spread = restore(arrays, fitted.dynamic, device)
-    present = torch.from_numpy(arrays["present"]).to(device)
-    rows: dict[str, list[np.ndarray]] = {name: [] for name in ATTRIBUTES}
-    buffer: Buffer = ()
-    with torch.no_grad():
-        for frame, time in enumerate(times.tolist()):
-            moved = {name: params[name][None] for name in ATTRIBUTES}
-            if motion is not None:
-                moved, buffer = motion(params, [time], present[frame : frame + 1], spread, buffer)
-            for name, stack in rows.items():
-                stack.append(moved[name][0].cpu().numpy())
-    return Sequence(
-        **{name: np.stack(stack) for name, stack in rows.items()},
-        sh=arrays["gaussians.sh"],
-        present=arrays["present"],
-        times=times,
-        record=about,
-    )
+    return baking.bake(arrays, fitted.dynamic, about, device)
 
 
 def main(dynamic: Path, out: Path, settings: BakeRun, report: Reporter) -> None:

@@ -14,6 +14,7 @@ from stages.lib import layouts
 from stages.lib.imports import ROOT
 from stages.settings import (
     AnchorsRun,
+    AssetsRun,
     BakeRun,
     CanonicalRun,
     Config,
@@ -26,6 +27,7 @@ from stages.settings import (
     PlayerRun,
     ProtocolRun,
     RendersRun,
+    ReportRun,
     Run,
     SceneSource,
     SettingsError,
@@ -336,6 +338,10 @@ class Experiment:
         tree = self.settings(variant)
         return canonical_json(RendersRun(**self._run(tree, seed), renders=tree.renders))
 
+    def assets_json(self, variant: str, seed: int) -> str:
+        tree = self.settings(variant)
+        return canonical_json(AssetsRun(**self._run(tree, seed), renders=tree.renders, assets=tree.assets))
+
     def player_json(self, variant: str, seed: int = 0) -> str:
         tree = self.settings(variant)
         return canonical_json(PlayerRun(**self._run(tree, seed), fps=tree.renders.fps, player=tree.player))
@@ -380,6 +386,10 @@ class Experiment:
     def speed_json(self, variant: str) -> str:
         tree = self.settings(variant)
         return canonical_json(Run(device=tree.device, threads=tree.threads))
+
+    def report_json(self) -> str:
+        tree = self.config
+        return canonical_json(ReportRun(device=tree.device, threads=tree.threads, config=tree.model_dump(mode="json")))
 
     def run_json(self) -> str:
         return canonical_json(Run(device=self.config.device, threads=self.config.threads))

@@ -20,7 +20,7 @@ from stages import cli
 from stages.cli import Reporter, StageError
 from stages.contracts import Anchors, Frames, replacing
 from stages.lib import compact
-from stages.lib.cameras import EVALUATION_AZIMUTH_DEG
+from stages.lib.viewpoints import cameras
 from stages.settings import PlayerRun
 
 SCRIPTS = ("compact.js", "camera.js", "renderer.js", "player.js")
@@ -28,20 +28,6 @@ SHADERS = ("splat.vert", "splat.frag")
 STYLE = "player.css"
 PAGE = "player.html"
 PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
-
-
-def cameras(frames: Frames, anchors: Anchors) -> list[dict]:
-    """The cameras one can jump to, in order: the input's, the anchors', the evaluation's. Angles in degrees."""
-
-    def named(kind: str, azimuth: float, elevation: float) -> dict:
-        return {"kind": kind, "azimuth": float(azimuth), "elevation": float(elevation)}
-
-    anchored = zip(anchors.azimuth_deg, anchors.elevation_deg, strict=True)
-    return [
-        named("Input camera", 0.0, frames.elevation_deg),
-        *(named("Anchor cameras, azimuth / elevation", *angles) for angles in anchored),
-        *(named("Evaluation cameras", azimuth, frames.elevation_deg) for azimuth in EVALUATION_AZIMUTH_DEG),
-    ]
 
 
 def about(titles: list[str], scene: str, frames: Frames, anchors: Anchors, settings: PlayerRun) -> dict:

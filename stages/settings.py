@@ -279,6 +279,16 @@ class RendersSettings(Section):
     sheet_times: int = Field(6, ge=1, description="columns of the contact sheet")
 
 
+class AssetsSettings(Section):
+    """The PLY files, one a frame."""
+
+    ply_up: Literal["-y", "+y"] = Field(
+        "-y",
+        description="which way is up in assets/ply: -y = as in COLMAP and the INRIA code, upright in most viewers; "
+        "+y = as in every other file here",
+    )
+
+
 class PlayerSettings(Section):
     """How the HTML player begins; its viewer can change both."""
 
@@ -382,6 +392,7 @@ class Config(Section):
     dynamic: DynamicSettings = DynamicSettings()
     bake: BakeSettings = BakeSettings()
     renders: RendersSettings = RendersSettings()
+    assets: AssetsSettings = AssetsSettings()
     player: PlayerSettings = PlayerSettings()
     exports: ExportsSettings = ExportsSettings()
     metrics: MetricsSettings = MetricsSettings()
@@ -474,9 +485,18 @@ class RendersRun(Run):
     renders: RendersSettings
 
 
+class AssetsRun(RendersRun):
+    assets: AssetsSettings = AssetsSettings()
+
+
 class PlayerRun(Run):
     fps: int = 24
     player: PlayerSettings = PlayerSettings()
+
+
+class ReportRun(Run):
+    config: dict[str, Any] = {}
+    """The whole configuration, as Snakemake merged it."""
 
 
 class ExportsRun(Run):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,10 +31,25 @@ def digest(stage: str, settings_json: str, device: Device, inputs: list[Path]) -
     return total.hexdigest()
 
 
-def save(path: Path, identity: str, state: dict) -> None:
-    """Write `state` (tensors, numbers, texts, lists, dicts) atomically."""
+def save(path: Path, identity: str, state: dict, about: dict) -> None:
+    """Write `state` (tensors, numbers, texts, lists, dicts) atomically; `about` is what a reader of it must know."""
     with replacing(path) as temporary:
-        torch.save({"identity": identity, "state": state}, temporary)
+        torch.save({"identity": identity, "state": state, "about": json.dumps(about)}, temporary)
+
+
+def peek(path: Path) -> tuple[dict, dict]:
+    """State and `about` of any checkpoint, whatever its identity, to look at and not to go on from.
+
+    Raises StageError where it cannot be read.
+    """
+    try:
+        content = torch.load(path, weights_only=True, map_location="cpu")
+        return content["state"], json.loads(content["about"])
+    except Exception as error:  # torch.load raises its own, pickle's and zipfile's errors
+        raise StageError(
+            f"checkpoint {path} cannot be read ({type(error).__name__}); expected one that this version wrote. "
+            "A fit that runs writes it anew."
+        ) from None
 
 
 def load(path: Path, identity: str, report: Reporter) -> dict | None:

@@ -191,7 +191,7 @@ def fit(state: State, goal: Targets, plan: Plan, device: Device, path: Path, ide
             state.curve.append([float(row[name]) for name in CURVE_COLUMNS])
         report.progress(state.step, plan.steps, terms["loss"])
         if (state.step % FINITE_INTERVAL == 0 and clock.due()) or state.step == plan.steps:
-            checkpoint.save(path, identity, pack(state))
+            checkpoint.save(path, identity, pack(state), about(plan, goal))
     return state
 
 
@@ -356,6 +356,12 @@ def _regularisers(log_scales: Tensor, field: Deformation, weights: RegulariserSe
     if weights.anisotropy:
         total = total + weights.anisotropy * losses.anisotropy(log_scales.flatten(0, 1), weights.anisotropy_ratio)
     return total
+
+
+def about(plan: Plan, goal: Targets) -> dict:
+    """What a reader of a checkpoint needs to rebuild the model (`baking.live`)."""
+    dynamic = None if plan.dynamic is None else plan.dynamic.model_dump(mode="json")
+    return {"dynamic": dynamic, "times": list(map(float, goal.times)), "steps": plan.steps}
 
 
 def pack(state: State) -> dict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import struct
 import subprocess
@@ -19,6 +20,7 @@ from stages.cli import StageError
 from stages.contracts import ContractError, Gaussians, Sequence, save_tensors
 from stages.lib import glb, ply, video
 from stages.lib import spz as spz_file
+from stages.lib.axes import half_turn
 from stages.settings import ExportsRun, ExportsSettings, RendersSettings, Run
 from tests.reference import spz_reader
 
@@ -29,6 +31,55 @@ needs_splat_transform = pytest.mark.skipif(
     SPLAT_TRANSFORM is None,
     reason="splat-transform is not on PATH; type `npm install --global @playcanvas/splat-transform`",
 )
+
+# A folder with node_modules/three, as `mkdir three && (cd three && npm install three)` makes one.
+THREE = os.environ.get("THREE") or os.environ.get("SPARK")
+needs_three = pytest.mark.skipif(
+    THREE is None or shutil.which("node") is None,
+    reason="set THREE to a folder in which `npm install three` was typed, and have node on PATH",
+)
+# Loads a GLB and says, for every time asked: the middle of what is shown, and how many meshes that is.
+READ_WITH_THREE = """
+import { readFileSync } from "node:fs";
+import { AnimationMixer, Box3, Vector3 } from "three";
+import { GLTFLoader } from "three/addons/loaders/GLTFLoader.js";
+const [file, ...times] = process.argv.slice(2);
+const bytes = readFileSync(file);
+const buffer = bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length);
+const { scene, animations } = await new GLTFLoader().parseAsync(buffer, "");
+const mixer = new AnimationMixer(scene);
+for (const clip of animations) mixer.clipAction(clip).play();
+const meshes = [];
+scene.traverse((one) => one.isMesh && meshes.push(one));
+const moments = times.map(Number).map((time) => {
+  mixer.setTime(time);
+  scene.updateMatrixWorld(true);
+  const shown = meshes.filter((mesh) => mesh.scale.x > 0.5), box = new Box3(), point = new Vector3();
+  for (const mesh of shown) {
+    for (let index = 0; index < mesh.geometry.attributes.position.count; index += 1) {
+      box.expandByPoint(mesh.getVertexPosition(index, point).applyMatrix4(mesh.matrixWorld));
+    }
+  }
+  return { middle: box.getCenter(new Vector3()).toArray(), shown: shown.length };
+});
+const { material, geometry } = meshes[0];
+const faces = geometry.index.count / 3, colour = [0, 1, 2].map((c) => geometry.attributes.color.array[c]);
+console.log(JSON.stringify({ moments, faces, colour, duration: animations.map((clip) => clip.duration),
+  material: material.type, coloured: material.vertexColors, meshes: meshes.length }));
+"""
+
+
+def read_with_three(file: Path, *times: float) -> dict:
+    """What three.js makes of a GLB, and of its animation at some seconds."""
+    script = file.parent / "read.mjs"
+    script.write_text(READ_WITH_THREE, encoding="utf-8")
+    # node looks for modules beside the script.
+    (file.parent / "node_modules").symlink_to(Path(THREE).resolve() / "node_modules")
+    command = ["node", str(script), str(file), *map(str, times)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr, "three.js warned"
+    return json.loads(done.stdout)
 
 
 def ball(centres: np.ndarray, times: np.ndarray) -> Sequence:
@@ -110,6 +161,42 @@ def test_animated_glb_loads_in_trimesh(files, report):
     (read,) = trimesh.load_scene(files / "animated.glb").geometry.values()
     assert len(read.faces) == len(glb.read_still(files / "mesh/frame0002.glb").faces)
     assert read.bounds[:, 0].mean() == pytest.approx(0.05, abs=0.02)
+
+
+@needs_three
+def test_animated_glb_moves_in_three(files, report):
+    run_mesh(files, report)
+    read = read_with_three(files / "animated.glb", 0.0, 0.1, 0.15, 0.3)
+    # The ball moves 0.1 a frame along x from -0.15, ten frames a second; between frames the mesh is between them.
+    assert [moment["middle"][0] for moment in read["moments"]] == pytest.approx([-0.15, -0.05, 0, 0.15], abs=0.02)
+    assert read["duration"] == pytest.approx([0.3])
+    assert (read["material"], read["coloured"], read["meshes"]) == ("MeshBasicMaterial", True, 1)
+    assert read["faces"] == len(glb.read_still(files / "mesh/frame0002.glb").faces)
+    # The ball is red: linear light, 16 bits a channel.
+    assert read["colour"][0] > 40_000 > 5_000 > read["colour"][2]
+
+
+@needs_three
+def test_meshes_that_follow_each_other_do_so_in_three(files, sequence, report):
+    half = sequence.present.copy()
+    half[3, :300] = False
+    replace(sequence, present=half).save(files / "sequence.safetensors")
+    run_mesh(files, report)
+    read = read_with_three(files / "animated.glb", 0.0, 0.15, 0.25)
+    assert read["meshes"] == 4
+    assert [moment["shown"] for moment in read["moments"]] == [1, 1, 1]
+    # In steps: halfway between frames 1 and 2 it is still frame 1.
+    assert [moment["middle"][0] for moment in read["moments"]] == pytest.approx([-0.15, -0.05, 0.05], abs=0.02)
+
+
+@needs_three
+def test_a_frames_glb_loads_in_three(files, report):
+    run_mesh(files, report)
+    (files / "three").mkdir()
+    shutil.copy(files / "mesh/frame0003.glb", files / "three")
+    read = read_with_three(files / "three/frame0003.glb", 0.0)
+    assert read["moments"][0]["middle"] == pytest.approx([0.15, 0, 0], abs=0.02)
+    assert read["duration"] == []
 
 
 def test_turntable_freezes_a_moment_and_the_webp_plays(files, report):
@@ -200,7 +287,7 @@ def test_an_interrupted_export_leaves_the_old_one(files, report, monkeypatch):
 def test_splat_transform_reads_back_what_was_written(tmp_path, sequence, kind):
     given = sequence.frame(2)
     if kind == "ply":
-        given.save(tmp_path / "a.ply")
+        given.save(tmp_path / "a.ply", {"up": "+y"})
     else:
         spz_file.write(tmp_path / "a.spz", **vars(given))
     command = [SPLAT_TRANSFORM, str(tmp_path / f"a.{kind}"), str(tmp_path / "b.ply")]
@@ -214,3 +301,18 @@ def test_splat_transform_reads_back_what_was_written(tmp_path, sequence, kind):
     assert np.abs(read.means * turned - given.means).max() < 1e-3
     assert np.abs(read.log_scales - given.log_scales).max() <= 0.5 / 16 + 1e-5
     assert np.abs(read.sh - given.sh).max() < 0.02
+
+
+@needs_splat_transform
+def test_our_ply_stands_as_splat_transform_makes_one_of_our_spz(tmp_path, sequence):
+    """SPZ says that it is y up, so its reader knows how the PLY that everybody expects must stand."""
+    given = replace(sequence.frame(2), sh=np.random.default_rng(0).uniform(-0.9, 0.9, (600, 9, 3)).astype(np.float32))
+    spz_file.write(tmp_path / "a.spz", **vars(given))
+    command = [SPLAT_TRANSFORM, str(tmp_path / "a.spz"), str(tmp_path / "b.ply")]
+    subprocess.run(command, capture_output=True, check=True, timeout=60)
+    read, ours = Gaussians(**ply.read(tmp_path / "b.ply")), half_turn(given)
+    assert np.abs(read.means - ours.means).max() < 1e-3
+    same = np.abs((read.quats * ours.quats).sum(axis=1))
+    assert same.min() > 0.999
+    # SPZ keeps degrees above 0 in steps of 1/16 and 1/8.
+    assert np.abs(read.sh - ours.sh)[:, 1:].max() < 0.07

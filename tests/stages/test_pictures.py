@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,7 +11,7 @@ from PIL import Image
 from stages import assets, curves, gallery, moments, renders
 from stages.contracts import ContractError, Gaussians, Sequence, Views
 from stages.lib import video
-from stages.settings import RendersRun, RendersSettings, Run
+from stages.settings import AssetsRun, AssetsSettings, RendersRun, RendersSettings, Run
 
 RUN = RendersRun(renders=RendersSettings(size=48, orbit_frames=5, sheet_times=3))
 
@@ -84,12 +86,25 @@ def test_another_clips_sequence_is_refused(scene, sequence, report):
 def test_assets(files, report):
     out = {"orbit_path": "orbit.mp4", "source": "input.mp4", "sheet_path": "sheet.png", "ply": "ply"}
     paths = {name: files / file for name, file in out.items()}
-    assets.main(files / "sequence.safetensors", files / "frames.npz", **paths, settings=RUN, report=report)
+    run = AssetsRun(renders=RUN.renders)
+    assets.main(files / "sequence.safetensors", files / "frames.npz", **paths, settings=run, report=report)
     assert video.read(files / "orbit.mp4").shape == (5, 48, 48, 3)
     beside = video.read(files / "input.mp4")
     assert beside.shape == (4, 32, 64, 3)
     assert np.asarray(Image.open(files / "sheet.png")).shape == (7 * 32, 3 * 32, 3)
     assert [len(Gaussians.load(files / f"ply/frame000{i}.ply").means) for i in range(4)] == [1, 2, 1, 1]
+
+
+@pytest.mark.parametrize(("up", "sign"), [("-y", -1), ("+y", 1)])
+def test_the_gaussian_above_is_up_as_the_setting_says(files, report, sequence, up, sign):
+    paths = {name: files / name for name in ("orbit_path", "source", "sheet_path")}
+    paths = {name: path.with_suffix(".mp4" if name != "sheet_path" else ".png") for name, path in paths.items()}
+    run = AssetsRun(renders=RUN.renders, assets=AssetsSettings(ply_up=up))
+    inputs = files / "sequence.safetensors", files / "frames.npz"
+    assets.main(*inputs, **paths, ply=files / "ply", settings=run, report=report)
+    green = Gaussians.load(files / "ply/frame0001.ply").means[1]
+    assert green.tolist() == pytest.approx([0, sign * 0.3, 0])
+    assert f'comment {{"up": "{up}"}}'.encode() in (files / "ply/frame0001.ply").read_bytes()[:200]
 
 
 def test_an_interrupted_ply_sequence_leaves_no_folder(tmp_path, sequence, monkeypatch):
@@ -102,7 +117,7 @@ def test_an_interrupted_ply_sequence_leaves_no_folder(tmp_path, sequence, monkey
 
     monkeypatch.setattr(Gaussians, "save", fail_at_the_third)
     with pytest.raises(OSError, match="disk full"):
-        assets.write_ply(sequence, tmp_path / "ply")
+        assets.write_ply(sequence, tmp_path / "ply", "-y")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -163,6 +178,17 @@ def test_curves(tmp_path, report):
     assert [column.tolist() for column in curves.read_counts(counts[0])] == [[0, 1], [7, 8]]
 
 
+def test_a_method_has_one_line_in_every_panel_and_both_pictures():
+    folder = Path("results/s/cat")
+    made = [folder / "stag4d/seed0/canonical_curve.csv"]
+    made += [folder / f"{variant}/seed0/dynamic_curve.csv" for variant in ("stag4d", "4dstr")]
+    curve = curves.styles(made)
+    count = curves.styles([folder / f"{variant}/seed0/gaussians.csv" for variant in ("stag4d", "4dstr")])
+    assert curve["dynamic 4dstr seed0"] == count["gaussians 4dstr seed0"]
+    assert curve["dynamic stag4d seed0"] == count["gaussians stag4d seed0"] != curve["dynamic 4dstr seed0"]
+    assert curve["canonical stag4d seed0"]["color"] == "black"
+
+
 def test_lines_differ_without_colour():
     dashes = [str(curves.style(index)["linestyle"]) for index in range(6)]
     assert len(set(dashes)) == 6
@@ -171,6 +197,16 @@ def test_lines_differ_without_colour():
 def test_a_fit_without_steps_has_an_empty_curve(tmp_path):
     (tmp_path / "c.csv").write_text("step,loss,rgb,mask,gaussians\n")
     assert all(len(column) == 0 for column in curves.read(tmp_path / "c.csv"))
+
+
+def test_a_suite_of_static_fits_has_curves(tmp_path, report):
+    place = tmp_path / "cat" / "static" / "seed0"
+    place.mkdir(parents=True)
+    (place / "dynamic_curve.csv").write_text("step,loss,rgb,mask,gaussians\n")
+    (place / "gaussians.csv").write_text("step,frame,gaussians\n")
+    inputs = [place / "dynamic_curve.csv"], [place / "gaussians.csv"]
+    curves.main(*inputs, tmp_path / "c.png", tmp_path / "n.png", Run(), report)
+    assert min(Image.open(tmp_path / "n.png").size) > 100
 
 
 def test_smoothing_by_hand():

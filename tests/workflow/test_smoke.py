@@ -123,12 +123,25 @@ def test_outputs_can_live_elsewhere(finished, tmp_path):
     assert "table1" in done.stdout
 
 
-def test_the_report_holds_table_and_videos(finished_copy):
-    finished_copy.run("--report", "report.html", "results/table1.csv", "asset")
-    text = (finished_copy.folder / "report.html").read_text()
-    assert "table1.csv" in text
-    assert "orbit.mp4" in text
-    assert "compare_stag4d_4dstr.html" in text
+def test_one_command_makes_every_export_and_the_report(finished_copy):
+    project = finished_copy
+    project.run("--cores", "1", "everything")
+    exports = {"spz/frame0003.spz", "mesh/frame0003.glb", "animated.glb", "turntable.mp4", "orbit.webp"}
+    for variant in ("stag4d", "4dstr"):
+        fit = project.folder / SCENE / variant / "seed0"
+        assert all((fit / "exports" / name).stat().st_size for name in exports)
+        assert (fit / "assets/ply/frame0003.ply").exists() and (fit / "player.html").exists()
+    gallery = (project.folder / "results/smoke/gallery.html").read_text()
+    assert "mouth/4dstr/seed0/player.html" in gallery and "mouth/compare_stag4d_4dstr.html" in gallery
+    text = (project.folder / "results/report.html").read_text()
+    shown = ("table1.csv", "table1.html", "orbit.mp4", "turntable.mp4", "sheet.png", "moments.png", "curves.png")
+    for name in (*shown, "counts.png", "gallery_4dstr.png", "player.html", "compare_stag4d_4dstr.html"):
+        assert f"{name}" in text, name
+    assert "suite <tt" in text and "smoke" in text
+    assert not re.findall(r'(?:src|href)="https?://[^"]*\.(?:js|css)', text)
+    assert project.planned("everything") == {}
+    log = (project.folder / "results/logs/report.log").read_text()
+    assert "Missing metadata" not in log and "Report created" in log
 
 
 @pytest.mark.parametrize("profile", ["local", "slurm"])

@@ -69,6 +69,8 @@ STAGES = (
     "study",
     "preferences",
     "moments",
+    "webtables",
+    "report",
 )
 
 
