@@ -304,8 +304,8 @@ def test_a_killed_fit_ends_bitwise_equal(files, report, step, settings, steps, m
     whole = run_dynamic(files, report, base, settings, name="whole")
     saved = checkpoint.save
 
-    def save_then_die(path, identity, state):
-        saved(path, identity, state)
+    def save_then_die(path, identity, state, about):
+        saved(path, identity, state, about)
         if state["step"] == step:
             raise Killed
 
