@@ -184,3 +184,33 @@ use rule table2 as sweep with:
         "results/benchmarks/sweep.jsonl"
     params:
         settings=comparison_json("sweep"),
+
+
+use rule table2 as sds with:
+    input:
+        metrics=compared_metrics("sds"),
+        beside=compared_files("sds"),
+        networks=compared_networks("sds"),
+        papers=shipped("config/reported/papers.csv"),
+        code=code("ablations"),
+    output:
+        csv=report(
+            "results/sds.csv",
+            caption="../workflow/report/ablations.rst",
+            category="Tables",
+            labels={"table": "sds", "form": "CSV"},
+        ),
+        markdown="results/sds.md",
+        tex="results/sds.tex",
+        plot=report(
+            "results/sds.png",
+            caption="../workflow/report/ablations.rst",
+            category="Tables",
+            labels={"table": "sds", "form": "picture"},
+        ),
+    log:
+        "results/logs/sds.log",
+    benchmark:
+        "results/benchmarks/sds.jsonl"
+    params:
+        settings=comparison_json("sds"),

@@ -2,6 +2,7 @@ rule canonical:
     input:
         frames="results/{suite}/{scene}/frames.npz",
         anchors=asked(anchors_of, "suite", "scene", "variant", "seed"),
+        weights=asked(EXPERIMENT.guidance_weights, "variant"),
         code=code("canonical"),
     output:
         ply="results/{suite}/{scene}/{variant}/seed{seed}/canonical.ply",
@@ -14,7 +15,7 @@ rule canonical:
         "../environment.yml"
     threads: EXPERIMENT.config.threads
     resources:
-        mem_mb=2000,
+        mem_mb=asked(fit_memory, "variant"),
         runtime="1h",
         gpu=gpus(),
         gpu_manufacturer="nvidia",
@@ -23,6 +24,6 @@ rule canonical:
         checkpoints="results/{suite}/{scene}/{variant}/seed{seed}/checkpoints",
         label="{scene} seed {seed}",
     shell:
-        "python -m stages.canonical --frames {input.frames} --anchors {input.anchors}"
+        "python -m stages.canonical --frames {input.frames} --anchors {input.anchors} --weights {input.weights}"
         " --out {output.ply} --curve {output.curve} --checkpoints {params.checkpoints}"
         " --settings {params.settings:q} --label {params.label:q} --log {log}"

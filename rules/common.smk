@@ -124,6 +124,11 @@ def anchors_gpus(source):
     return gpus() if source == "zero123plus" else 0
 
 
+def fit_memory(variant):
+    """Megabytes of a fit; with score distillation 5 GB of weights in float32 and the encoder's activations."""
+    return 12_000 if EXPERIMENT.settings(variant).guidance.model else 2000
+
+
 def anchors_of(suite, scene, variant, seed):
     source = EXPERIMENT.anchors_source(suite, scene, variant)
     return f"results/{suite}/{scene}/anchors/{source}/seed{EXPERIMENT.anchors_seed(source, seed)}/anchors.npz"

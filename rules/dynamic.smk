@@ -4,6 +4,7 @@ rule dynamic:
         frames="results/{suite}/{scene}/frames.npz",
         anchors=asked(anchors_of, "suite", "scene", "variant", "seed"),
         match=asked(match_of, "suite", "scene", "variant", "seed"),
+        weights=asked(EXPERIMENT.guidance_weights, "variant"),
         code=code("dynamic"),
     output:
         model="results/{suite}/{scene}/{variant}/seed{seed}/dynamic.safetensors",
@@ -18,7 +19,7 @@ rule dynamic:
         "../environment.yml"
     threads: EXPERIMENT.config.threads
     resources:
-        mem_mb=2000,
+        mem_mb=asked(fit_memory, "variant"),
         runtime="4h",
         gpu=gpus(),
         gpu_manufacturer="nvidia",
@@ -28,6 +29,6 @@ rule dynamic:
         label="{scene} {variant} seed {seed}",
     shell:
         "python -m stages.dynamic --canonical {input.canonical} --frames {input.frames} --anchors {input.anchors}"
-        " --match {input.match} --out {output.model} --curve {output.curve} --counts {output.counts}"
+        " --match {input.match} --weights {input.weights} --out {output.model} --curve {output.curve} --counts {output.counts}"
         " --gradients {output.gradients} --checkpoints {params.checkpoints}"
         " --settings {params.settings:q} --label {params.label:q} --log {log}"

@@ -4,8 +4,8 @@ stage      reads                                writes
 frames     video, folder, dataset, procedural   frames.npz, truth.npz
 weights    config/weights.yaml, the network     resources/weights/<name>/receipt.json
 anchors    frames, the scene's source, weights  anchors.npz
-canonical  frames, anchors                      canonical.ply
-dynamic    canonical, frames, anchors           dynamic.safetensors, gaussians.csv, gradients.csv
+canonical  frames, anchors, weights             canonical.ply
+dynamic    canonical, frames, anchors, weights  dynamic.safetensors, gaussians.csv, gradients.csv
 bake       dynamic                              sequence.safetensors
 speed      dynamic, frames                      speed.csv
 renders    sequence, frames, anchors, truth     views.npz, orbit.mp4, input.mp4, sheet.png, ply/
@@ -20,7 +20,7 @@ metrics    views, sequence, frames, truth       metrics.csv
 networks   the same, public weights             networks.csv, features.npz
 tables     metrics of all scenes                results/table1.csv, .md, .tex
 protocol   views and truth of all scenes        results/protocol.csv, .md
-ablations  metrics and counts of many fits      results/table2 to 5, comparison, sweep: .csv, .md, .tex, .png
+ablations  metrics and counts of many fits      results/table2 to 5, comparison, sweep, sds: .csv, .md, .tex, .png
 growth     the same, of clips of three lengths  results/growth.csv, .md, .png
 claims     the same                             results/claims.csv, .md
 page       frames, turning pictures, players    gallery.html: all scenes by all methods

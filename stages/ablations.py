@@ -211,11 +211,12 @@ def markdown_text(
     first = next(row for row in table if row["frames"])
     setting = f"{first['frames']} frames, {first['size']}, {first['device']}, {first['anchors']} anchors, "
     seeds = ", ".join(map(str, comparison.seeds))
+    supervision = " and ".join(sorted({row["supervision"] for row in table} - {""}))
     lines = [
         f"# {comparison.title}",
         "",
         f"Suite {comparison.suite} ({', '.join(comparison.scenes)}), seeds {seeds}: {setting}"
-        f"{first['supervision']} supervision. Mean over scenes ± standard error; best in bold, second underlined.",
+        f"{supervision} supervision. Mean over scenes ± standard error; best in bold, second underlined.",
         "",
         f"![psnr_masked and tof of every scene]({plot.name})",
         "",

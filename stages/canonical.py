@@ -14,6 +14,7 @@ from stages import cli
 from stages.cli import Reporter, record
 from stages.contracts import Anchors, Frames
 from stages.lib import checkpoint, fit
+from stages.lib import guidance as sds
 from stages.lib.device import Device, choose
 from stages.lib.gaussians import from_tensors, to_tensors, visual_hull
 from stages.settings import NO_INFLUENCE, CanonicalRun, CanonicalSettings, canonical_json
@@ -48,20 +49,32 @@ def initial_state(
 
 
 def main(
-    frames: Path, anchors: Path, out: Path, curve: Path, checkpoints: Path, settings: CanonicalRun, report: Reporter
+    frames: Path,
+    anchors: Path,
+    out: Path,
+    curve: Path,
+    checkpoints: Path,
+    settings: CanonicalRun,
+    report: Reporter,
+    weights: list[Path] = (),
 ) -> None:
-    """Fit static gaussians to the key frame."""
+    """Fit static gaussians to the key frame; `weights` is the receipt of the guidance's network."""
     device = choose(settings)
     report.say(f"device {device.device}, backend {device.backend}, threads {device.threads}, seed {settings.seed}")
     the_frames, the_anchors = Frames.load(frames), Anchors.load(anchors)
     goal = fit.targets(the_frames, the_anchors, device.device)
     the_plan = plan(settings.canonical, the_frames.key, settings.checkpoint_interval_s)
-    identity = checkpoint.digest("canonical", canonical_json(settings, NO_INFLUENCE), device, [frames, anchors])
+    guidance = sds.open_guidance(
+        settings.guidance, weights, the_frames, the_anchors, the_plan.frames, sds.CANONICAL_SPAN, device, report
+    )
+    told = canonical_json(settings, NO_INFLUENCE) + sds.identity(guidance)
+    identity = checkpoint.digest("canonical", told, device, [frames, anchors])
     with checkpoint.locked(checkpoints, report):
         state = initial_state(the_frames, the_anchors, goal, settings, device)
-        state = fit.fit(state, goal, the_plan, device, checkpoints / "canonical.pt", identity, report)
+        state = fit.fit(state, goal, the_plan, device, checkpoints / "canonical.pt", identity, report, guidance)
         fit.write_curve(curve, state)
-        from_tensors(state.params).save(out, record(settings, "canonical", **device.describe()))
+        about = sds.about(settings.guidance, settings.canonical.photometric, guidance) if guidance else {}
+        from_tensors(state.params).save(out, record(settings, "canonical", **device.describe(), **about))
     report.say(f"wrote {out}: {len(state.params['means'])} gaussians")
 
 

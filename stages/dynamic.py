@@ -25,6 +25,7 @@ from stages import cli
 from stages.cli import Reporter, StageError, record
 from stages.contracts import Anchors, Frames, Gaussians, load_tensors, save_tensors
 from stages.lib import checkpoint, fit
+from stages.lib import guidance as sds
 from stages.lib.device import Device, choose
 from stages.lib.gaussians import NAMES, from_tensors, to_tensors
 from stages.lib.motion import Motion
@@ -82,8 +83,9 @@ def main(
     settings: DynamicRun,
     report: Reporter,
     match: list[Path] = (),
+    weights: list[Path] = (),
 ) -> None:
-    """Fit the motion of the canonical gaussians."""
+    """Fit the motion of the canonical gaussians; `weights` is the receipt of the guidance's network."""
     device = choose(settings)
     report.say(f"device {device.device}, backend {device.backend}, threads {device.threads}, seed {settings.seed}")
     if match:
@@ -95,21 +97,26 @@ def main(
         raise StageError(f"{frames} holds one frame; expected at least 2. Use a longer frames.first to frames.last.")
     arrays: dict[str, np.ndarray] = {}
     present = np.ones((n_frames, len(gaussians.means)), bool)
-    about = record(settings, "dynamic", **device.describe(), supervision="photometric")
+    guidance = None
     if settings.dynamic.method == "static":
         for path, columns in ((curve, fit.CURVE_COLUMNS), (counts, fit.COUNT_COLUMNS), (gradients, fit.COUNT_COLUMNS)):
             Path(path).write_text(",".join(columns) + "\n", encoding="utf-8")
     else:
-        goal = fit.targets(the_frames, Anchors.load(anchors), device.device)
-        inputs = [canonical, frames, anchors, *match]
-        identity = checkpoint.digest("dynamic", canonical_json(settings, NO_INFLUENCE), device, inputs)
+        the_anchors = Anchors.load(anchors)
+        goal = fit.targets(the_frames, the_anchors, device.device)
         the_plan = plan(settings, n_frames)
+        guidance = sds.open_guidance(
+            settings.guidance, weights, the_frames, the_anchors, the_plan.frames, sds.DYNAMIC_SPAN, device, report
+        )
+        inputs = [canonical, frames, anchors, *match]
+        told = canonical_json(settings, NO_INFLUENCE) + sds.identity(guidance)
+        identity = checkpoint.digest("dynamic", told, device, inputs)
         report.say(
             f"{the_plan.steps} steps on {the_plan.sub_clip} of {n_frames} frames and {1 + the_plan.anchor_views} views"
         )
         with checkpoint.locked(checkpoints, report):
             state = initial_state(gaussians, n_frames, settings, device)
-            state = fit.fit(state, goal, the_plan, device, checkpoints / "dynamic.pt", identity, report)
+            state = fit.fit(state, goal, the_plan, device, checkpoints / "dynamic.pt", identity, report, guidance)
             fit.write_curve(curve, state)
             fit.write_counts(counts, state)
             fit.write_gradients(gradients, state)
@@ -121,7 +128,8 @@ def main(
             arrays |= {f"spread.{name}": value.cpu().numpy() for name, value in vars(state.spread).items()}
     arrays |= {f"gaussians.{name}": getattr(gaussians, name) for name in NAMES}
     arrays |= {"present": present, "times": the_frames.times}
-    save_tensors(out, arrays, about)
+    about = sds.about(settings.guidance, settings.dynamic.photometric, guidance)
+    save_tensors(out, arrays, record(settings, "dynamic", **device.describe(), **about))
     report.say(f"wrote {out}: {len(gaussians.means)} gaussians, {present.sum(1).mean():.0f} a frame, {n_frames} frames")
 
 

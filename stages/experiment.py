@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import functools
 import os
+import re
 from pathlib import Path
 
 from stages.lib import layouts
@@ -162,15 +163,23 @@ class Experiment:
     # ---------------------------------------------------------------- variants
 
     @functools.cache  # noqa: B019
-    def variant(self, variant: str) -> VariantSettings:
-        """One file of config/variants/."""
+    def _variant_file(self, variant: str) -> VariantSettings:
         path = self._named("variants", variant)
         return parse(VariantSettings, read_yaml(path), str(path))
+
+    def variant(self, variant: str) -> VariantSettings:
+        """One file of config/variants/, with the network of its score distillation in the title."""
+        file, model = self._variant_file(variant), self.settings(variant).guidance.model
+        if model is None:
+            return file
+        said = f"SDS by {model}"
+        title, named = re.subn(r"\b(no )?SDS\b", said, file.title, count=1)
+        return file.model_copy(update={"title": title if named else f"{title}, {said}"})
 
     @functools.cache  # noqa: B019
     def settings(self, variant: str) -> Config:
         """The whole tree with the variant's overlay."""
-        merged = overlay(self.config.model_dump(mode="json"), self.variant(variant).settings)
+        merged = overlay(self.config.model_dump(mode="json"), self._variant_file(variant).settings)
         return parse(Config, merged, f"config/variants/{variant}.yaml over the configuration")
 
     def outside_folder(self, name: str, scene: str) -> Path:
@@ -274,7 +283,8 @@ class Experiment:
 
         def identity(name: str) -> tuple:
             tree = self.settings(name)
-            return canonical_json(tree.canonical), tree.device, tree.threads, self.anchors_source(suite, scene, name)
+            fitted = canonical_json(tree.canonical), tree.device, tree.threads, self.anchors_source(suite, scene, name)
+            return *fitted, tree.guidance if tree.guidance.model else None
 
         wanted = identity(variant)
         return next(name for name in [BASE_VARIANT, *self.variant_names()] if identity(name) == wanted)
@@ -299,6 +309,21 @@ class Experiment:
         check_network(self.config.anchors.model, self.root)
         return [f"resources/weights/{self.config.anchors.model}/receipt.json"]
 
+    def guidance_weights(self, variant: str) -> list[str]:
+        """The receipt of the network of a variant's score distillation, if it has one."""
+        name = self.settings(variant).guidance.model
+        if name is None:
+            return []
+        check_network(name, self.root)
+        networks = read_yaml(self.root / "config" / "weights.yaml")
+        if "pose" not in networks[name]:
+            fit = ", ".join(other for other, about in networks.items() if "pose" in about)
+            raise SettingsError(f"guidance.model: {name!r} takes no relative pose, as a Zero123 does; expected: {fit}")
+        return [f"{WEIGHTS}/{name}/receipt.json"]
+
+    def _guidance(self, tree: Config) -> dict:
+        return {"guidance": tree.guidance} if tree.guidance.model else {}
+
     def frames_json(self, suite: str, scene: str) -> str:
         tree = self.config
         camera = self.suite_settings(suite).camera or tree.camera
@@ -317,7 +342,12 @@ class Experiment:
         tree = self.settings(variant)
         interval = tree.checkpoint_interval_s
         return canonical_json(
-            CanonicalRun(**self._run(tree, seed), checkpoint_interval_s=interval, canonical=tree.canonical)
+            CanonicalRun(
+                **self._run(tree, seed),
+                checkpoint_interval_s=interval,
+                canonical=tree.canonical,
+                **self._guidance(tree),
+            )
         )
 
     def dynamic_json(self, variant: str, seed: int) -> str:
@@ -327,6 +357,7 @@ class Experiment:
             checkpoint_interval_s=tree.checkpoint_interval_s,
             canonical=tree.canonical,
             dynamic=tree.dynamic,
+            **self._guidance(tree),
         )
         return canonical_json(run)
 

@@ -110,6 +110,64 @@ class AnchorsSettings(Section):
     )
 
 
+class GuidanceSettings(Section):
+    """Score distillation by a diffusion model over random views, beside the photometric losses; off unless named."""
+
+    model: str | None = Field(
+        None,
+        description="the network, zero123_xl or stable_zero123 in config/weights.yaml, fetched first; null = off",
+    )
+    weight: float = Field(
+        5e-5, ge=0, description="weight of the term beside a colour error of weight 1 (STAG4D: 1 beside 20000)"
+    )
+    conditions: Literal["sum", "random"] = Field(
+        "sum",
+        description="sum = input view and nearest anchor, weighted (4DSTR eq. 8); random = one of the two (STAG4D)",
+    )
+    reference: float = Field(
+        0.67, ge=0, description="sum: weight of the input view (its expectation in STAG4D; 4DSTR does not say)"
+    )
+    anchor: float = Field(0.33, ge=0, description="sum: weight of the nearest anchor")
+    guidance_scale: float = Field(5.0, ge=0, description="classifier-free guidance (STAG4D: 5)")
+    views: int = Field(1, ge=1, description="random views a frame of the sub-clip, all in one call (STAG4D: 1)")
+    every: int = Field(1, ge=1, description="the term is in every n-th step, with n times its weight")
+    t_min: tuple[float, float] = Field(
+        (0.5, 0.02), description="lowest timestep at the start and when annealed, fraction of the schedule (STAG4D)"
+    )
+    t_max: tuple[float, float] = Field((0.95, 0.5), description="highest timestep, likewise (STAG4D)")
+    anneal: float = Field(
+        0.375, gt=0, le=1, description="annealed at this fraction of canonical and dynamic (STAG4D: 3000 of 8000)"
+    )
+    elevation_deg: float = Field(
+        30.0, ge=0, le=80, description="views are up to so far above or below the input camera, degrees (STAG4D: 30)"
+    )
+    background: Literal["white", "white_or_black"] = Field(
+        "white_or_black", description="behind the random views (STAG4D: either, by chance)"
+    )
+    encoder: Literal["vae", "linear"] = Field(
+        "vae",
+        description="what carries the gradient to the pixels: the autoencoder, or a linear map fitted to it on the "
+        "conditions, which costs nothing",
+    )
+    encode_size: int | None = Field(
+        None, ge=8, description="vae: side at which views are encoded, pixels; null = the network's own (256); cheaper"
+    )
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="auto = float16 on CUDA (as published), float32 on a CPU"
+    )
+
+    @model_validator(mode="after")
+    def _sensible(self) -> GuidanceSettings:
+        for low, high in zip(self.t_min, self.t_max, strict=True):
+            if not 0 <= low < high <= 1:
+                raise ValueError(
+                    f"t_min {self.t_min} and t_max {self.t_max}: expected 0 <= t_min < t_max <= 1 in pairs"
+                )
+        if self.conditions == "sum" and self.reference + self.anchor == 0:
+            raise ValueError("reference and anchor are both 0; expected at least one above 0")
+        return self
+
+
 class DensifySettings(Section):
     """Adaptive growth and pruning of gaussians (STAG4D: top 2.5 % every 100 steps)."""
 
@@ -388,6 +446,7 @@ class Config(Section):
     frames: FramesSettings = FramesSettings()
     weights: WeightsSettings = WeightsSettings()
     anchors: AnchorsSettings = AnchorsSettings()
+    guidance: GuidanceSettings = GuidanceSettings()
     canonical: CanonicalSettings = CanonicalSettings()
     dynamic: DynamicSettings = DynamicSettings()
     bake: BakeSettings = BakeSettings()
@@ -469,12 +528,15 @@ NO_INFLUENCE = frozenset({"checkpoint_interval_s"})
 class CanonicalRun(Run):
     checkpoint_interval_s: float = 30.0
     canonical: CanonicalSettings
+    # None while it is off, so that its other keys rerun nothing.
+    guidance: GuidanceSettings | None = None
 
 
 class DynamicRun(Run):
     checkpoint_interval_s: float = 30.0
     canonical: CanonicalSettings
     dynamic: DynamicSettings
+    guidance: GuidanceSettings | None = None
 
 
 class BakeRun(Run):

@@ -223,3 +223,63 @@ def test_answers_are_the_folders_files_and_their_key_the_suites(tmp_path):
     assert found.answer_files() == [f"{tmp_path}/a.json", f"{tmp_path}/b.json"]
     assert found.study_key() == "results/embedded/study_key.json"
     assert experiment(study={"key": "old/key.json"}).study_key() == "old/key.json"
+
+
+# ------------------------------------------------------------------ score distillation
+
+
+def test_guidance_is_off_and_then_rerun_by_nothing():
+    found = experiment(guidance={"weight": 0.5, "views": 4})
+    for text in (found.canonical_json("stag4d", 0), found.dynamic_json("4dstr", 0)):
+        assert json.loads(text)["guidance"] is None
+    assert found.guidance_weights("stag4d") == []
+    assert found.canonical_json("stag4d", 0) == experiment().canonical_json("stag4d", 0)
+
+
+def test_a_guided_variant_asks_for_its_network_and_says_so():
+    found = experiment()
+    assert found.guidance_weights("stag4d_sds") == ["resources/weights/zero123_xl/receipt.json"]
+    assert json.loads(found.dynamic_json("stag4d_sds", 0))["guidance"]["model"] == "zero123_xl"
+    titles = {name: found.variant(name).title for name in ("stag4d", "stag4d_sds", "stag4d_sds_low", "4dstr_sds")}
+    assert titles == {
+        "stag4d": "stag4d (photometric anchors, no SDS)",
+        "stag4d_sds": "stag4d (photometric anchors, SDS by zero123_xl)",
+        "stag4d_sds_low": "stag4d (photometric anchors, SDS by zero123_xl, weight / 10)",
+        "4dstr_sds": "4dstr (photometric anchors, SDS by zero123_xl)",
+    }
+
+
+def test_guidance_for_all_variants_is_in_every_title():
+    found = experiment(guidance={"model": "stable_zero123"})
+    assert found.variant("stag4d").title == "stag4d (photometric anchors, SDS by stable_zero123)"
+    assert found.variant("static").title == "static, SDS by stable_zero123"
+    named = json.loads(found.metrics_json("embedded", "walk", "stag4d", 0))["title"]
+    assert named == "stag4d (photometric anchors, SDS by stable_zero123)"
+
+
+def test_guided_canonicals_are_kept_apart():
+    found = experiment()
+    assert found.canonical_owner("embedded", "walk", "stag4d_sds") == "4dstr_sds"
+    assert found.canonical_owner("embedded", "walk", "stag4d_sds_low") == "stag4d_sds_low"
+    assert found.canonical_owner("embedded", "walk", "4dstr") == "stag4d"
+
+
+@pytest.mark.parametrize(
+    ("model", "text"),
+    [
+        ("zero123_x", r"no network 'zero123_x'; did you mean 'zero123_xl'"),
+        ("zero123plus_v11", r"'zero123plus_v11' takes no relative pose.*expected: zero123_xl, stable_zero123"),
+    ],
+)
+def test_a_network_that_cannot_guide(model, text):
+    with pytest.raises(SettingsError, match=text):
+        experiment(guidance={"model": model}).guidance_weights("stag4d")
+
+
+def test_both_networks_list_every_component():
+    networks = yaml.safe_load((ROOT / "config" / "weights.yaml").read_text())
+    wanted = {"vae", "unet", "image_encoder", "clip_camera_projection", "scheduler", "feature_extractor"}
+    for name, pose in (("zero123_xl", "distance"), ("stable_zero123", "elevation")):
+        assert (networks[name]["pose"], networks[name]["side"]) == (pose, 256)
+        assert {file.split("/")[0] for file in networks[name]["files"]} == wanted | {"model_index.json"}
+        assert len(networks[name]["revision"]) == 40

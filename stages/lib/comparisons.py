@@ -3,7 +3,8 @@
 Vocabulary
 ----------
 - A *comparison* is one table: variants held against a *base* variant on the same scenes and seeds of one suite.
-- *table2* to *table5* are named after 4DSTR's tables; *comparison* is the method against its base on all scenes.
+- *table2* to *table5* are named after 4DSTR's tables; *comparison* is the method against its base on all scenes; *sds*
+  is score distillation by its weight, whose fits need public weights.
 - *sweep* is where sizes of the temporal module are chosen: on development objects, which no other table reports.
 - *growth* compares the methods once for each of several lengths of the clip.
 """
@@ -39,6 +40,8 @@ class Definition:
     """what the plot shows: variants side by side, over the window length T, or also over the frames of the clip"""
     counts: bool = False
     """plot the gaussians of every frame"""
+    supervisions: bool = False
+    """its variants differ in their supervision"""
 
 
 DEFINITIONS = {
@@ -82,8 +85,14 @@ DEFINITIONS = {
         scenes=("robot", "snail"),
         speed=True,
     ),
+    "sds": Definition(
+        "Score distillation, by its weight",
+        ("stag4d", "stag4d_sds_low", "stag4d_sds", "stag4d_sds_high"),
+        base="stag4d",
+        supervisions=True,
+    ),
 }
-# The comparisons that claims.csv judges.
+# The comparisons that claims.csv judges: no claim is about score distillation, and none may ask for weights.
 CLAIMED = ("comparison", "table2", "table3", "table4", "table5")
 # The growth table: both methods on clips of 16, 32 and 60 frames; the last one is table 3.
 GROWTH = ("growth16", "growth32", "table3")
@@ -115,6 +124,7 @@ class Comparison(Section):
     speed: bool
     axis: Axis
     counts: bool
+    supervisions: bool = False
 
     def fits(self) -> list[tuple[str, str, str, int]]:
         """Suite, scene, variant and seed of every fit."""
@@ -191,4 +201,5 @@ def compare(
         speed=definition.speed,
         axis=definition.axis,
         counts=definition.counts,
+        supervisions=definition.supervisions,
     )

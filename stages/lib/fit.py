@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -43,8 +44,13 @@ from stages.settings import (
     RegulariserSettings,
 )
 
+if TYPE_CHECKING:
+    from stages.lib.diffusion.distillation import Guidance
+
 CURVE_COLUMNS = ("step", "loss", "rgb", "mask", "gaussians")
 COUNT_COLUMNS = ("step", "frame", "gaussians")
+# Beside them when score distillation is on.
+SDS_COLUMN = "sds"
 CURVE_INTERVAL = 10
 # Steps between looks at every parameter: often enough that little is lost, rare enough to cost nothing.
 FINITE_INTERVAL = 20
@@ -165,10 +171,20 @@ def _rows(plan: Plan) -> int:
     return len(plan.frames) if plan.densify.scope == "frame" else 1
 
 
-def fit(state: State, goal: Targets, plan: Plan, device: Device, path: Path, identity: str, report: Reporter) -> State:
+def fit(
+    state: State,
+    goal: Targets,
+    plan: Plan,
+    device: Device,
+    path: Path,
+    identity: str,
+    report: Reporter,
+    guidance: Guidance | None = None,
+) -> State:
     """Run the plan from `state`, or from the checkpoint at `path` when its identity agrees.
 
-    Raises StageError on a loss, a gradient or a parameter that is not finite, naming step and frame.
+    guidance: score distillation, None = off. Raises StageError on a loss, a gradient or a parameter that is not
+    finite, naming step and frame.
     """
     saved = checkpoint.load(path, identity, report)
     if saved is not None:
@@ -177,7 +193,7 @@ def fit(state: State, goal: Targets, plan: Plan, device: Device, path: Path, ide
     rounds = plan.rounds()
     clock = checkpoint.Clock(plan.checkpoint_interval_s)
     while state.step < plan.steps:
-        terms = _step(state, goal, plan, device, path)
+        terms = _step(state, goal, plan, device, path, guidance)
         state.step += 1
         _check_finite(state, terms, plan, path)
         if state.step in rounds:
@@ -188,7 +204,7 @@ def fit(state: State, goal: Targets, plan: Plan, device: Device, path: Path, ide
             )
         if state.step % CURVE_INTERVAL == 0 or state.step == plan.steps:
             row = {"step": state.step, "gaussians": float(state.present.sum()) / len(state.present), **terms}
-            state.curve.append([float(row[name]) for name in CURVE_COLUMNS])
+            state.curve.append([float(row[name]) for name in (*CURVE_COLUMNS, SDS_COLUMN) if name in row])
         report.progress(state.step, plan.steps, terms["loss"])
         if (state.step % FINITE_INTERVAL == 0 and clock.due()) or state.step == plan.steps:
             checkpoint.save(path, identity, pack(state), about(plan, goal))
@@ -238,13 +254,16 @@ def sub_clip(plan: Plan, step: int, generator: torch.Generator) -> range:
     return plan.frames[first : first + length]
 
 
-def _step(state: State, goal: Targets, plan: Plan, device: Device, path: Path) -> dict[str, float]:
+def _step(
+    state: State, goal: Targets, plan: Plan, device: Device, path: Path, guidance: Guidance | None = None
+) -> dict[str, float]:
     """One descent on one sub-clip; the terms of the loss as numbers."""
-    _schedule(state, plan, plan.progress(state.step))
+    progress = plan.progress(state.step)
+    _schedule(state, plan, progress)
     frames = sub_clip(plan, state.step, state.generator)
     drawn, moved = _moved(state, goal, plan, frames)
     rgb = mask = 0.0
-    seen = []
+    seen, shown = [], []
     for index, frame in enumerate(frames):
         here = {name: value[index] for name, value in moved.items()}
         gaussians, rows = here | {"sh": state.params["sh"]}, None
@@ -273,10 +292,18 @@ def _step(state: State, goal: Targets, plan: Plan, device: Device, path: Path) -
         rgb = rgb + (weights * colours).sum()
         mask = mask + (weights * mattes).sum()
         seen.append((frame, rows, offset, rendered))
+        shown.append((frame, rows, gaussians))
     loss = plan.photometric.rgb * rgb + plan.photometric.mask * mask
     total = loss
     if state.motion is not None:
         total = total + _regularisers(moved["log_scales"], state.motion.field, plan.dynamic.regulariser)
+    names = {"loss": loss, "rgb": rgb, "mask": mask}
+    if guidance is not None:
+        names[SDS_COLUMN] = torch.zeros(())
+        if guidance.due(state.step):
+            names[SDS_COLUMN], views = guidance.term(shown, progress, state.generator, device)
+            total = total + guidance.weight * names[SDS_COLUMN]
+            seen += views
 
     state.adam.zero_grad(set_to_none=True)
     if state.motion_adam is not None:
@@ -295,7 +322,6 @@ def _step(state: State, goal: Targets, plan: Plan, device: Device, path: Path) -
     state.adam.step()
     if state.motion_adam is not None:
         state.motion_adam.step()
-    names = {"loss": loss, "rgb": rgb, "mask": mask}
     return {name: float(value.detach()) for name, value in names.items()} | {"frame": frames[0]}
 
 
@@ -417,7 +443,8 @@ def unpack(packed: dict, fresh: State) -> State:
 
 def write_curve(path: Path, state: State) -> None:
     """The loss curve as CSV, one row every few steps."""
-    _write_csv(path, CURVE_COLUMNS, state.curve)
+    guided = len(state.curve[-1]) > len(CURVE_COLUMNS)
+    _write_csv(path, (*CURVE_COLUMNS, SDS_COLUMN) if guided else CURVE_COLUMNS, state.curve)
 
 
 def write_counts(path: Path, state: State) -> None:

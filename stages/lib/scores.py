@@ -15,7 +15,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -250,14 +250,15 @@ def read_compared(paths: list[Path], comparisons: Iterable[Comparison]) -> tuple
         found |= fit_files.speed_figures(path.parent) if asked[key] else {}
         figures.append(figure_rows(about, found))
     rows = pd.concat([rows, *figures], ignore_index=True)
-    check_one_provenance(rows)
+    free = {"supervision"} if any(comparison.supervisions for comparison in comparisons) else set()
+    check_one_provenance(rows, free)
     return records, rows
 
 
-def check_one_provenance(rows: pd.DataFrame) -> None:
-    """Raise StageError unless all fits of a suite share their provenance, and each variant has one title."""
+def check_one_provenance(rows: pd.DataFrame, free: Collection[str] = ()) -> None:
+    """Raise StageError unless all fits of a suite share their provenance but for `free`, and each variant its title."""
     for suite, group in rows.groupby("suite", sort=True):
-        for name in PROVENANCE:
+        for name in (name for name in PROVENANCE if name not in free):
             values = sorted(set(group[name]))
             if len(values) > 1:
                 raise StageError(

@@ -153,6 +153,18 @@ def test_mixed_provenance_is_refused(tmp_path, given):
         make(tmp_path, paths, chosen)
 
 
+def test_only_a_comparison_of_supervisions_mixes_them(tmp_path):
+    chosen = comparison("stag4d", "stag4d_sds")
+    paths = fill(tmp_path, chosen)
+    for scene, seed in GAIN:
+        write_fit(tmp_path, ("toys", scene, "stag4d_sds", seed), {"psnr": 20.0}, supervision="both")
+    with pytest.raises(StageError, match="the fits of suite toys were made with supervision both and photometric"):
+        make(tmp_path, paths, chosen)
+    rows, markdown = make(tmp_path, paths, chosen.model_copy(update={"supervisions": True}))
+    assert [row["supervision"] for row in rows] == ["photometric", "both"]
+    assert "rendered anchors, both and photometric supervision." in markdown
+
+
 def test_a_fit_of_no_comparison_is_refused(tmp_path):
     chosen = comparison("neither", "4dstr")
     other = write_fit(tmp_path, ("toys", "walk", "static", 0), {"psnr": 20.0})

@@ -1,0 +1,234 @@
+"""Zero123 (Liu et al. 2023): noise of a view, given one picture of the object and the camera's pose relative to it.
+
+Vocabulary: the *condition* is a picture of the object on white; the *pose* is a camera relative to the condition's,
+four numbers; the *embedding* is CLIP's of the condition (D,), which together with the pose becomes the one token of the
+cross-attention; the *condition latent* is the autoencoder's mode, not multiplied by its scaling factor, which stands
+beside the noisy latent in the network's input channels. The *unconditional* branch has zeros for both.
+
+Pose: polar angle of the target minus that of the condition (radians, from +y: up is negative), sine and cosine of the
+difference of azimuths, and a fourth term: Zero123 and Zero123-XL the difference of the distances, Stable-Zero123 the
+polar angle of the condition itself. Which one a network wants is `pose` in config/weights.yaml.
+
+Letters: B pictures or views, K conditions a view, C channels, h w latent pixels, D width of an embedding. The folder
+has diffusers' layout, one folder a component. Weights are read as safetensors or with torch's weights_only loader.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, ModelMixin, UNet2DConditionModel
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+from transformers import CLIPVisionModelWithProjection
+
+from stages.lib.diffusion.zero123plus import ModelError, Preprocessor
+
+POSE_TERMS = 4
+POSES = ("distance", "elevation")
+
+
+class CameraProjection(ModelMixin, ConfigMixin):
+    """One linear layer from embedding and pose to the token of the cross-attention."""
+
+    @register_to_config
+    def __init__(self, embedding_dim: int = 768, additional_embeddings: int = POSE_TERMS) -> None:
+        super().__init__()
+        self.proj = nn.Linear(embedding_dim + additional_embeddings, embedding_dim)
+
+    def forward(self, embedding: Tensor, pose: Tensor) -> Tensor:
+        """Tokens (B, D) of embeddings (B, D) and poses (B, 4)."""
+        return self.proj(torch.cat([embedding, pose.to(embedding)], dim=-1))
+
+
+COMPONENTS = {
+    "vae": AutoencoderKL,
+    "unet": UNet2DConditionModel,
+    "image_encoder": CLIPVisionModelWithProjection,
+    "clip_camera_projection": CameraProjection,
+}
+SCHEDULER = "scheduler/scheduler_config.json"
+PREPROCESSOR = "feature_extractor/preprocessor_config.json"
+
+
+@dataclass(frozen=True)
+class Zero123:
+    """The frozen networks and fixed numbers of one folder."""
+
+    vae: AutoencoderKL
+    unet: UNet2DConditionModel
+    image_encoder: CLIPVisionModelWithProjection | None
+    """None once the conditions are embedded"""
+    clip_camera_projection: CameraProjection
+    alphas_cumprod: Tensor
+    """(T,) float32 on the networks' device: share of the signal's variance at every timestep"""
+    for_clip: Preprocessor
+    pose: str
+    """what the fourth term of a pose is: distance or elevation"""
+    side: int
+    """pixels of the pictures that the network was trained on"""
+
+    @property
+    def device(self) -> torch.device:
+        return self.unet.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.unet.dtype
+
+    @property
+    def factor(self) -> int:
+        """Pixels of a picture in one of its latent, along a side."""
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+
+def _read(path: Path, layout: str) -> dict:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(
+            f"{path} is missing; expected Zero123's folder layout ({layout}). Fetch the folder again, or copy it whole."
+        ) from None
+    except ValueError as error:
+        raise ModelError(f"{path} is not JSON ({error}); expected a configuration. Fetch the folder again.") from None
+
+
+def load(folder: Path, pose: str, side: int, device: torch.device, dtype: torch.dtype) -> Zero123:
+    """Read a folder in diffusers' layout; nothing is fetched and no remote code runs.
+
+    pose, side: see `Zero123`. Raises ModelError: a missing, unreadable or incomplete component, components that do not
+    fit each other, a network of another kind or prediction type.
+    """
+    layout = ", ".join([*COMPONENTS, SCHEDULER, PREPROCESSOR])
+    scheduler = _read(folder / SCHEDULER, layout)
+    for file in (PREPROCESSOR, *(f"{name}/config.json" for name in COMPONENTS)):
+        _read(folder / file, layout)
+    if scheduler.get("prediction_type", "epsilon") != "epsilon":
+        raise ModelError(
+            f"{folder} predicts {scheduler['prediction_type']!r}; expected 'epsilon', as Zero123 does. "
+            "Name a Zero123 in guidance.model."
+        )
+    loaded = {name: _component(folder / name, kind, dtype).to(device) for name, kind in COMPONENTS.items()}
+    alphas_cumprod = DDIMScheduler.from_config(scheduler).alphas_cumprod.to(device)
+    for_clip = Preprocessor.read(folder / PREPROCESSOR)
+    model = Zero123(**loaded, alphas_cumprod=alphas_cumprod, for_clip=for_clip, pose=pose, side=side)
+    _check(folder, model)
+    return model
+
+
+def _component(place: Path, kind: type, dtype: torch.dtype) -> nn.Module:
+    try:
+        network, about = kind.from_pretrained(
+            place, torch_dtype=dtype, local_files_only=True, output_loading_info=True, use_safetensors=None
+        )
+        # The libraries only warn of these, and leave random numbers in their place.
+        if about["missing_keys"]:
+            raise ValueError(f"it lacks the weights {', '.join(sorted(about['missing_keys'])[:3])}, ...")
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ModelError(
+            f"{place} cannot be read as {kind.__name__}: {first} Fetch this folder again, or copy it whole."
+        ) from None
+    return network.eval().requires_grad_(False)
+
+
+def _check(folder: Path, model: Zero123) -> None:
+    """Raise ModelError if the components do not fit each other or the pictures."""
+    unet, vision, projection = model.unet.config, model.image_encoder.config, model.clip_camera_projection.config
+    latent = model.vae.config.latent_channels
+    widths = {
+        "unet.in_channels": (unet.in_channels, 2 * latent),
+        "unet.out_channels": (unet.out_channels, latent),
+        "unet.cross_attention_dim": (unet.cross_attention_dim, projection.embedding_dim),
+        "image_encoder.projection_dim": (vision.projection_dim, projection.embedding_dim),
+        "clip_camera_projection.additional_embeddings": (projection.additional_embeddings, POSE_TERMS),
+    }
+    for name, (found, expected) in widths.items():
+        if found != expected:
+            raise ModelError(
+                f"{folder}: {name} is {found}, expected {expected} to fit the other components. This is no Zero123; "
+                "name one in guidance.model."
+            )
+    multiple = model.factor * 2 ** (len(unet.block_out_channels) - 1)
+    if model.side % multiple:
+        raise ModelError(
+            f"{folder}: `side` is {model.side} in config/weights.yaml; expected a multiple of {multiple} for this "
+            "network. Correct it there."
+        )
+
+
+def relative_pose(
+    azimuth_deg: np.ndarray,
+    elevation_deg: np.ndarray,
+    from_azimuth_deg: np.ndarray,
+    from_elevation_deg: np.ndarray,
+    kind: str,
+) -> Tensor:
+    """Poses (B, 4) float32 of cameras relative to the conditions' at the same distance; all angles (B,) degrees.
+
+    Elevations count up from the horizon, poses count the polar angle down from +y (Zero123's training data; the fourth
+    term of Stable-Zero123: threestudio issue 360).
+    """
+    turn = np.radians(azimuth_deg - from_azimuth_deg)
+    fourth = np.radians(90.0 - from_elevation_deg) if kind == "elevation" else np.zeros_like(turn)
+    columns = [np.radians(from_elevation_deg - elevation_deg), np.sin(turn), np.cos(turn), fourth]
+    return torch.from_numpy(np.stack(columns, axis=-1).astype(np.float32))
+
+
+def resized(pictures: Tensor, side: int) -> Tensor:
+    """Pictures (B, 3, H, W) at side x side, bilinear, smoothed where it shrinks."""
+    if pictures.shape[-2:] == (side, side):
+        return pictures
+    return interpolate(pictures, (side, side), mode="bilinear", align_corners=False, antialias=True)
+
+
+@torch.no_grad()
+def embed(model: Zero123, rgba: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+    """Embedding (D,), latent (C, h, w) and picture on white (3, s, s) of one condition, straight uint8 (H, W, 4).
+
+    The latent is the posterior's mode, unscaled, as in the original training; ports of it sample.
+    """
+    alpha = rgba[..., 3:].astype(np.float32) / 255
+    white = rgba[..., :3].astype(np.float32) / 255 * alpha + (1 - alpha)
+    picture = resized(torch.from_numpy(white).permute(2, 0, 1)[None], model.side)[0]
+    pixels = (picture.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+    embedding = model.image_encoder(model.for_clip(pixels)[None].to(model.device, model.dtype)).image_embeds[0]
+    picture = picture.to(model.device)
+    return embedding, encode(model, picture[None])[0] / model.vae.config.scaling_factor, picture
+
+
+def encode(model: Zero123, pictures: Tensor) -> Tensor:
+    """Scaled latents (B, C, h, w) of pictures (B, 3, H, W) in [0, 1]: the posterior's mode."""
+    return model.vae.encode((2 * pictures - 1).to(model.dtype)).latent_dist.mode() * model.vae.config.scaling_factor
+
+
+@torch.no_grad()
+def predict(
+    model: Zero123,
+    noisy: Tensor,
+    timestep: Tensor,
+    embeddings: Tensor,
+    latents: Tensor,
+    poses: Tensor,
+    guidance_scale: float,
+) -> Tensor:
+    """Guided noise (B, K, C, h, w) of noisy latents (B, C, h, w) at timesteps (B,), for K conditions of each.
+
+    embeddings (B, K, D), condition latents (B, K, C, h, w), poses (B, K, 4). One call of the network holds everything.
+    The unconditional branch knows nothing of a condition, so all K of a view share it: K + 1 samples instead of 2 K.
+    """
+    tokens = model.clip_camera_projection(embeddings, poses.to(embeddings.device))
+    tokens = torch.cat([torch.zeros_like(tokens[:, :1]), tokens], dim=1)
+    beside = torch.cat([torch.zeros_like(latents[:, :1]), latents], dim=1)
+    branches = tokens.shape[1]
+    inputs = torch.cat([noisy.to(model.dtype)[:, None].expand_as(beside), beside], dim=2)
+    noise = model.unet(
+        inputs.flatten(0, 1), timestep.repeat_interleave(branches), encoder_hidden_states=tokens.flatten(0, 1)[:, None]
+    ).sample
+    unconditional, conditional = noise.float().unflatten(0, (-1, branches)).split([1, branches - 1], dim=1)
+    return unconditional + guidance_scale * (conditional - unconditional)

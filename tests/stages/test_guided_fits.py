@@ -1,0 +1,322 @@
+"""canonical and dynamic under score distillation by tiny random networks: on, off, killed, and with bad input."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "lib" / "diffusion"))
+import tiny_zero123 as tiny
+
+from stages import canonical, dynamic, weights
+from stages.cli import Reporter, StageError
+from stages.contracts import Gaussians, load_tensors
+from stages.lib import checkpoint, fit
+from stages.lib import weights as lib
+from stages.lib.device import choose
+from stages.lib.diffusion import distillation
+from stages.lib.diffusion.distillation import Conditions, Guidance, LinearEncoder
+from stages.lib.diffusion.zero123 import Zero123
+from stages.lib.drawing import draw_rgba, white
+from stages.lib.gaussians import from_tensors, to_tensors
+from stages.settings import (
+    CanonicalRun,
+    CanonicalSettings,
+    DensifySettings,
+    DynamicRun,
+    DynamicSettings,
+    FieldSettings,
+    GuidanceSettings,
+    PhotometricSettings,
+    WeightsRun,
+    WeightsSettings,
+)
+
+OFF = DensifySettings(mode="off")
+STILL = CanonicalSettings(steps=12, n_gaussians=80, densify=OFF)
+MOVING = DynamicSettings(
+    images=36, anchor_views=2, field=FieldSettings(resolution=4, levels=1, channels=4, width=8), densify=OFF
+)
+GUIDED = GuidanceSettings(model="zero123_xl", weight=0.1)
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory) -> Path:
+    """A folder of networks and their manifest."""
+    torch.set_num_threads(1)
+    return tiny.manifest(tmp_path_factory.mktemp("networks")).parent
+
+
+@pytest.fixture
+def files(tmp_path, scene, networks, monkeypatch) -> Path:
+    """frames.npz, anchors.npz, and the networks linked by stage weights."""
+    monkeypatch.setattr(lib, "MANIFEST", networks / "weights.yaml")
+    scene[0].save(tmp_path / "frames.npz")
+    scene[1].save(tmp_path / "anchors.npz")
+    for name in ("zero123_xl", "stable_zero123"):
+        log = io.StringIO()
+        settings = WeightsRun(name=name, weights=WeightsSettings(folder=str(networks)))
+        weights.main(tmp_path / "weights" / name / "receipt.json", settings, Reporter("weights", name, log, log))
+    return tmp_path
+
+
+def receipt(folder: Path, guidance: GuidanceSettings | None) -> list[Path]:
+    return [] if guidance is None else [folder / "weights" / guidance.model / "receipt.json"]
+
+
+def run_canonical(folder: Path, report, guidance=None, name="a", settings=STILL) -> Path:
+    paths = {"out": folder / f"{name}.ply", "curve": folder / f"{name}.csv", "checkpoints": folder / f"{name}_kept"}
+    run = CanonicalRun(canonical=settings, guidance=guidance)
+    inputs = folder / "frames.npz", folder / "anchors.npz"
+    canonical.main(*inputs, **paths, settings=run, report=report, weights=receipt(folder, guidance))
+    return paths["out"]
+
+
+def run_dynamic(folder: Path, report, base: Path, guidance=None, name="d", settings=MOVING, interval=30.0) -> Path:
+    paths = {key: folder / f"{name}_{key}.csv" for key in ("curve", "counts", "gradients")}
+    run = DynamicRun(canonical=STILL, dynamic=settings, guidance=guidance, checkpoint_interval_s=interval)
+    out = folder / f"{name}.safetensors"
+    inputs = base, folder / "frames.npz", folder / "anchors.npz", out
+    dynamic.main(
+        *inputs,
+        **paths,
+        checkpoints=folder / f"{name}_kept",
+        settings=run,
+        report=report,
+        weights=receipt(folder, guidance),
+    )
+    return out
+
+
+def equal(first: Path, second: Path) -> bool:
+    """Whether two fits ended with the same numbers, whatever their records say."""
+    if first.suffix == ".ply":
+        one, two = vars(Gaussians.load(first)), vars(Gaussians.load(second))
+    else:
+        one, two = load_tensors(first)[0], load_tensors(second)[0]
+    return all(np.array_equal(one[name], two[name]) for name in one if isinstance(one[name], np.ndarray))
+
+
+@pytest.fixture
+def base(files, report) -> Path:
+    return run_canonical(files, report)
+
+
+def test_a_term_of_weight_0_is_bitwise_no_term(files, report, base):
+    """So a fit without guidance is untouched by the code around it, and one with it draws the same numbers."""
+    nothing = GUIDED.model_copy(update={"weight": 0.0})
+    assert equal(base, run_canonical(files, report, nothing, "zero"))
+    clip = MOVING.model_copy(update={"sub_clip": 2})
+    for settings in (MOVING, clip):
+        plain = run_dynamic(files, report, base, None, "plain", settings)
+        assert equal(plain, run_dynamic(files, report, base, nothing, "zero", settings))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"model": "stable_zero123"},
+        {"conditions": "random"},
+        {"encoder": "linear"},
+        {"encode_size": 8},
+        {"views": 3},
+    ],
+)
+def test_guidance_changes_the_fit_and_repeats_bit_for_bit(files, report, base, changed):
+    guided = GUIDED.model_copy(update=changed)
+    first, second = (run_canonical(files, report, guided, name) for name in "xy")
+    assert first.read_bytes() == second.read_bytes() and not equal(first, base)
+    assert ("the linear encoder explains" in report.text) == (guided.encoder == "linear")
+
+
+def test_both_fits_say_what_guided_them(files, report, base):
+    still, moving = run_canonical(files, report, GUIDED, "g"), run_dynamic(files, report, base, GUIDED)
+    about = load_tensors(moving)[1]
+    digest = lib.digest("zero123_xl", files / "weights")
+    assert (about["supervision"], about["guidance_weights"]) == ("both", digest)
+    assert digest.encode() in still.read_bytes()
+    rows = (files / "d_curve.csv").read_text().splitlines()
+    assert rows[0] == "step,loss,rgb,mask,gaussians,sds" and float(rows[-1].split(",")[-1]) > 0
+    assert (files / "a.csv").read_text().splitlines()[0] == "step,loss,rgb,mask,gaussians"
+
+
+def test_supervision_is_sds_without_photometric_weights(files, report, base):
+    settings = MOVING.model_copy(update={"photometric": PhotometricSettings(rgb=0, mask=0)})
+    assert load_tensors(run_dynamic(files, report, base, GUIDED, settings=settings))[1]["supervision"] == "sds"
+
+
+def test_random_views_count_for_densification(files, report, base):
+    densify = DensifySettings(rounds=1, start=0.5, stop=0.5, prune_max_scale=1.0, prune_screen_fraction=2.0)
+    settings = MOVING.model_copy(update={"densify": densify, "sub_clip": 2})
+    for scope in ("clip", "frame"):
+        settings = settings.model_copy(update={"densify": densify.model_copy(update={"scope": scope})})
+        present = load_tensors(run_dynamic(files, report, base, GUIDED, scope, settings))[0]["present"]
+        assert present.shape[1] > 80
+
+
+class Killed(Exception):
+    """Stands for a kill at a step."""
+
+
+def test_a_killed_guided_fit_ends_bitwise_equal(files, report, base, monkeypatch):
+    guided = GUIDED.model_copy(update={"conditions": "random", "every": 2})
+    settings = MOVING.model_copy(update={"images": 120})
+    whole = run_dynamic(files, report, base, guided, "whole", settings)
+    saved = checkpoint.save
+
+    def save_then_die(path, identity, state):
+        saved(path, identity, state)
+        raise Killed
+
+    monkeypatch.setattr(checkpoint, "save", save_then_die)
+    with pytest.raises(Killed):
+        run_dynamic(files, report, base, guided, "killed", settings, interval=1e-9)
+    monkeypatch.setattr(checkpoint, "save", saved)
+    resumed = run_dynamic(files, report, base, guided, "killed", settings)
+    assert "resumed at step 20 of 40" in report.text
+    assert resumed.read_bytes() == whole.read_bytes()
+
+
+def test_a_checkpoint_of_other_weights_is_not_used(files, report):
+    run_canonical(files, report, GUIDED)
+    place = files / "weights" / "zero123_xl" / "receipt.json"
+    folder = files / "other"
+    tiny.make(folder / "zero123_xl", seed=9)
+    for link in place.parent.rglob("*"):
+        if link.is_symlink():
+            link.unlink()
+    settings = WeightsRun(name="zero123_xl", weights=WeightsSettings(folder=str(folder)))
+    weights.main(place, settings, report)
+    run_canonical(files, report, GUIDED)
+    assert "is of other settings, inputs or code; starting from the first step" in report.text
+
+
+# ------------------------------------------------------------------ cameras
+
+
+CENTRE = np.array([0.25, -0.1, 0.2])
+
+
+class Keep(nn.Module):
+    """A projection that hides nothing: embedding and pose side by side."""
+
+    def forward(self, embedding, pose):
+        return torch.cat([embedding, pose], dim=-1)
+
+
+class Oracle(nn.Module):
+    """A denoiser that knows the scene: it reads condition and pose, and expects what is seen from there."""
+
+    dtype, device = torch.float32, torch.device("cpu")
+
+    def __init__(self, encoder, look, azimuth_deg, elevation_deg, abar) -> None:
+        super().__init__()
+        self.encoder, self.look, self.abar = encoder, look, abar
+        self.azimuth_deg, self.elevation_deg = azimuth_deg, elevation_deg
+
+    def forward(self, inputs, timestep, encoder_hidden_states):
+        number, down, sine, cosine, _ = encoder_hidden_states[:, 0].double().numpy().T
+        number = number.astype(int)
+        azimuth = self.azimuth_deg[number] + np.degrees(np.arctan2(sine, cosine))
+        elevation = self.elevation_deg[number] - np.degrees(down)
+        seen = torch.from_numpy(self.look(azimuth, elevation)).float()
+        on_white = (seen[..., :3] * seen[..., 3:] / 255 + 255 - seen[..., 3:]) / 255
+        expected = self.encoder(on_white.permute(0, 3, 1, 2))
+        abar = self.abar[timestep][:, None, None, None]
+        return SimpleNamespace(sample=(inputs[:, :4] - abar.sqrt() * expected) / (1 - abar).sqrt())
+
+
+@pytest.mark.parametrize("conditions", ["sum", "random"])
+def test_an_oracle_shows_the_fit_the_unseen_sides(scene, ball, report, tmp_path, conditions):
+    """Gaussians around the origin, a photometric loss on the input view alone, and an object elsewhere: the views that
+    nothing but the guidance has seen come out right only if poses, cameras, pictures and frames agree."""
+    frames, anchors, truth = scene
+    angles = [np.concatenate([[0.0], angle]) for angle in (anchors.azimuth_deg, anchors.elevation_deg)]
+
+    def look(azimuth, elevation):
+        return ball(frames.cameras(azimuth, elevation), CENTRE)
+
+    rgba = look(*angles)
+    goal = fit.Targets(torch.from_numpy(rgba)[None], [0.0], frames.cameras(*angles))
+    encoder = LinearEncoder(32, torch.randn(4, 3, 2, 2, generator=torch.Generator().manual_seed(0)) / 4, torch.zeros(4))
+    abar = DDIMScheduler.from_config(tiny.SCHEDULER).alphas_cumprod
+    network = Zero123(None, Oracle(encoder, look, *angles, abar), None, Keep(), abar, None, "distance", 32)
+    told = Conditions(torch.arange(7.0)[None, :, None], torch.zeros(1, 7, 4, 16, 16), *angles)
+    settings = GuidanceSettings(
+        model="oracle", weight=0.01, views=3, guidance_scale=1, background="white", conditions=conditions
+    )
+    guided = Guidance(settings, network, encoder, told, frames.cameras, range(1), (0.0, 1.0), "")
+    densify = DensifySettings(rounds=2, prune_max_scale=1.0, prune_screen_fraction=2.0)
+    still = CanonicalSettings(
+        steps=150, photometric=PhotometricSettings(anchors=0, background="white"), densify=densify
+    )
+    generator = np.random.default_rng(0)
+    start = Gaussians(
+        generator.uniform(-0.5, 0.5, (300, 3)).astype(np.float32),
+        np.tile(np.array([1, 0, 0, 0], np.float32), (300, 1)),
+        np.full((300, 3), -2.5, np.float32),
+        np.zeros(300, np.float32),
+        np.zeros((300, 1, 3), np.float32),
+    )
+    errors = []
+    for index, guidance in enumerate((None, guided)):
+        plan, device = canonical.plan(still, 0, 1e9), choose(CanonicalRun(canonical=still))
+        state = fit.start(to_tensors(start, device.device), None, plan, 0)
+        kept = tmp_path / f"{index}.pt"
+        state = fit.fit(state, goal, plan, device, kept, str(index), report, guidance)
+        views = frames.cameras(truth.azimuth_deg[:, 0], np.zeros(4))
+        drawn, true = white(draw_rgba(from_tensors(state.params), views)), white(ball(views, CENTRE))
+        errors.append(np.abs(drawn.astype(float) - true).mean())
+    assert errors[1] < 0.5 * errors[0], errors
+
+
+# ------------------------------------------------------------------ bad input
+
+
+def refused(files, report, text: str, guidance=GUIDED) -> None:
+    with pytest.raises(StageError, match=text):
+        run_canonical(files, report, guidance, "bad")
+    assert not (files / "bad.ply").exists() and not (files / "bad.csv").exists()
+
+
+def test_weights_that_are_not_there(files, report):
+    (files / "weights" / "zero123_xl" / "unet" / "config.json").unlink()
+    refused(
+        files, report, r"unet/config.json is missing. Type `snakemake --cores 1 resources/weights/zero123_xl/receipt"
+    )
+
+
+def test_a_receipt_that_was_not_given(files, report):
+    run = CanonicalRun(canonical=STILL, guidance=GUIDED)
+    paths = {"out": files / "b.ply", "curve": files / "b.csv", "checkpoints": files / "b"}
+    with pytest.raises(StageError, match="--weights names 0 files; expected the receipt of zero123_xl"):
+        canonical.main(files / "frames.npz", files / "anchors.npz", **paths, settings=run, report=report)
+
+
+def test_an_encode_size_that_does_not_fit(files, report):
+    refused(files, report, "guidance.encode_size is 9", GUIDED.model_copy(update={"encode_size": 9}))
+
+
+def test_opaque_frames(files, scene, report):
+    rgba = scene[0].rgba.copy()
+    rgba[..., 3] = 255
+    dataclasses.replace(scene[0], rgba=rgba).save(files / "frames.npz")
+    refused(files, report, "opaque everywhere; expected RGBA .* or type `guidance.model: null`")
+
+
+def test_a_full_gpu_says_what_to_lower(files, report, monkeypatch):
+    def full(*args):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(distillation, "predict", full)
+    refused(files, report, r"out of GPU memory in the guidance \(CUDA out of memory\). Lower guidance.views \(now 1\)")
