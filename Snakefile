@@ -39,6 +39,11 @@ include: "rules/preferences.smk"
 include: "rules/moments.smk"
 include: "rules/webtables.smk"
 include: "rules/report.smk"
+include: "rules/corpus.smk"
+include: "rules/autoencoder.smk"
+include: "rules/denoiser.smk"
+include: "rules/holdout.smk"
+include: "rules/promote.smk"
 
 
 report: "workflow/report/workflow.rst"

@@ -24,7 +24,8 @@ wildcard_constraints:
     first="|".join(EXPERIMENT.variant_names()),
     second="|".join(EXPERIMENT.variant_names()),
     variant="|".join([*EXPERIMENT.variant_names(), *EXPERIMENT.config.outside]),
-    source="rendered|imported|inflated|zero123plus",
+    source="rendered|imported|inflated|zero123plus|micro",
+    recipe=EXPERIMENT.config.priors.recipe,
     network="[A-Za-z0-9_]+",
     seed="[0-9]+",
 
@@ -121,7 +122,7 @@ def anchors_memory(source):
 
 
 def anchors_gpus(source):
-    return gpus() if source == "zero123plus" else 0
+    return gpus() if source in ("zero123plus", "micro") else 0
 
 
 def fit_memory(variant):

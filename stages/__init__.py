@@ -32,5 +32,13 @@ gallery    frames, sequences of a variant       gallery_<variant>.webp, .png
 webtables  a table's Markdown                   the same as a page, for the report
 report     whatever is worth looking at         results/report.html
 
+The small priors, which no target but promote_priors asks for:
+
+corpus       the embedded suite's training families    results/priors/<recipe>/corpus.npz
+autoencoder  corpus                                    autoencoder/, its curve
+denoiser     corpus, autoencoder                       zero123plus/ in the public layout, its curve
+holdout      the network, corpus                       quality.csv, quality_views.csv, quality.png, model_card.md
+promote      all of these                              resources/priors/micro_zero123plus/
+
 `python -m stages.viewer` shows sequences and checkpoints in the browser (extra [viewer]); it writes nothing.
 """

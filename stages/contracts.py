@@ -245,12 +245,38 @@ class Anchors(_Npz):
     elevation_deg: np.ndarray
     """(V,) float64"""
     source: str
-    """rendered, imported, inflated or zero123plus"""
+    """rendered, imported, inflated, zero123plus or micro"""
     record: dict = field(default_factory=dict)
 
     def check(self) -> None:
         spec = {"rgba": "uint8 A V H W 4", "frame": "int64 A", "azimuth_deg": "float64 V", "elevation_deg": "float64 V"}
         check_axes("Anchors", spec, vars(self))
+
+
+@dataclass(frozen=True)
+class Corpus(_Npz):
+    """Pictures that a small prior is trained on: S samples, each one moment of one object."""
+
+    rgba: np.ndarray
+    """(S, V, H, W, 4) uint8, the six views of Zero123++"""
+    condition: np.ndarray
+    """(S, P, P, 4) uint8, the input view"""
+    name: np.ndarray
+    """(S,) text, the object's family"""
+    object_seed: np.ndarray
+    """(S,) int64, which object of the family"""
+    time: np.ndarray
+    """(S,) float64 in [0, 1]"""
+    azimuth_deg: np.ndarray
+    """(S,) float64, where the input camera stands; the views are relative to it"""
+    record: dict = field(default_factory=dict)
+
+    def check(self) -> None:
+        numbers = {"object_seed": "int64 S", "time": "float64 S", "azimuth_deg": "float64 S"}
+        spec = {"rgba": "uint8 S V H W 4", "condition": "uint8 S P P 4", **numbers}
+        sizes = check_axes("Corpus", spec, vars(self))
+        if self.name.shape != (sizes["S"],):
+            raise ContractError(f"Corpus.name has shape {self.name.shape}; expected ({sizes['S']},).")
 
 
 @dataclass(frozen=True)

@@ -13,19 +13,25 @@ from pathlib import Path
 
 from stages.lib import layouts
 from stages.lib.imports import ROOT
+from stages.lib.weights import MICRO, fetch_command
 from stages.settings import (
     AnchorsRun,
     AssetsRun,
+    AutoencoderRun,
     BakeRun,
     CanonicalRun,
     Config,
+    CorpusRun,
+    DenoiserRun,
     DynamicRun,
     ExportsRun,
     FramesRun,
+    HoldoutRun,
     MetricsRun,
     NetworksRun,
     OutsideRun,
     PlayerRun,
+    PromoteRun,
     ProtocolRun,
     RendersRun,
     ReportRun,
@@ -62,7 +68,9 @@ NETWORKS = (
 BASE_VARIANT = "stag4d"
 # Sources whose anchors do not depend on the seed are made once, under seed 0.
 SEEDLESS_ANCHORS = ("rendered", "imported", "inflated")
-GENERATED_ANCHORS = "zero123plus"
+GENERATED_ANCHORS = ("zero123plus", "micro")
+# Networks that this repository trains; only the target promote_priors writes here.
+PRIORS = "resources/priors"
 
 
 class Experiment:
@@ -81,6 +89,7 @@ class Experiment:
         self.seeds = list(dict.fromkeys(self.config.seeds))
         for variant in self.variants:
             self.matched(variant)
+        check_name("priors.recipe", self.config.priors.recipe)
         for name in self.config.outside:
             check_name("outside", name)
             if name in self.variant_names():
@@ -264,7 +273,7 @@ class Experiment:
         """The anchor source of a variant on a scene, with `auto` resolved."""
         anchors = self.settings(variant).anchors
         wanted = anchors.source
-        if wanted == GENERATED_ANCHORS and anchors != self.config.anchors.model_copy(update={"source": wanted}):
+        if wanted in GENERATED_ANCHORS and anchors != self.config.anchors.model_copy(update={"source": wanted}):
             raise SettingsError(
                 f"variant {variant!r} has anchors of its own; expected the configuration's: generated anchors are "
                 "kept once per seed. Set `anchors:` in your --configfile and leave only `source` to the variant."
@@ -304,8 +313,10 @@ class Experiment:
 
     def anchors_weights(self, source: str) -> list[str]:
         """The receipt of the network that makes anchors, if one does."""
-        if source != GENERATED_ANCHORS:
+        if source not in GENERATED_ANCHORS:
             return []
+        if source == "micro":
+            return [self._micro_receipt()]
         check_network(self.config.anchors.model, self.root)
         return [f"resources/weights/{self.config.anchors.model}/receipt.json"]
 
@@ -324,6 +335,37 @@ class Experiment:
     def _guidance(self, tree: Config) -> dict:
         return {"guidance": tree.guidance} if tree.guidance.model else {}
 
+    def _micro_receipt(self) -> str:
+        """The receipt of the small prior of this repository; raises SettingsError when none was promoted."""
+        path = self.root / PRIORS / MICRO / "receipt.json"
+        if not path.is_file():
+            raise SettingsError(
+                f"anchors.source is micro but {PRIORS}/{MICRO} is not here; expected a trained network. Type "
+                f"`{fetch_command(MICRO)}` (about an hour on two cores), or `anchors: {{source: auto}}`."
+            )
+        return os.path.relpath(path)
+
+    def corpus_json(self) -> str:
+        return canonical_json(CorpusRun(**self._run(self.config, 0), corpus=self.config.priors.corpus))
+
+    def autoencoder_json(self) -> str:
+        tree = self.config
+        run = {**self._run(tree, 0), "checkpoint_interval_s": tree.checkpoint_interval_s}
+        return canonical_json(AutoencoderRun(**run, autoencoder=tree.priors.autoencoder))
+
+    def denoiser_json(self) -> str:
+        tree = self.config
+        run = {**self._run(tree, 0), "checkpoint_interval_s": tree.checkpoint_interval_s}
+        return canonical_json(DenoiserRun(**run, denoiser=tree.priors.denoiser))
+
+    def holdout_json(self) -> str:
+        tree = self.config
+        drawn = {"micro": tree.anchors.micro, "matte_tolerance": tree.anchors.matte_tolerance}
+        return canonical_json(HoldoutRun(**self._run(tree, 0), priors=tree.priors, **drawn))
+
+    def promote_json(self) -> str:
+        return canonical_json(PromoteRun(**self._run(self.config, 0), date=self.config.priors.date))
+
     def frames_json(self, suite: str, scene: str) -> str:
         tree = self.config
         camera = self.suite_settings(suite).camera or tree.camera
@@ -332,7 +374,7 @@ class Experiment:
 
     def anchors_json(self, suite: str, scene: str, source: str, seed: int) -> str:
         scene_source = self.source(suite, scene)
-        told = {"anchors": self.config.anchors} if source == GENERATED_ANCHORS else {}
+        told = {"anchors": self.config.anchors} if source in GENERATED_ANCHORS else {}
         run = AnchorsRun(
             **self._run(self.config, seed), scene=scene_source, source=source, frames=self.config.frames, **told
         )

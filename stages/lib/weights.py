@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 MANIFEST = ROOT / "config" / "weights.yaml"
 FOLDER = ROOT / "resources" / "weights"
 RECEIPT = "receipt.json"
+# The network that this repository trains itself, in resources/priors/.
+MICRO = "micro_zero123plus"
 
 
 class WeightsMissing(RuntimeError):
@@ -34,7 +36,10 @@ def entry(name: str) -> dict:
 
 
 def fetch_command(name: str) -> str:
-    """What a user types to fetch a network, or to have files of their own checked in place."""
+    """What a user types to fetch a network, to have files of their own checked in place, or to train it here."""
+    trained_by = read_yaml(MANIFEST).get(name, {}).get("trained_by")
+    if trained_by:
+        return trained_by
     return f"snakemake --cores 1 {FOLDER.relative_to(ROOT)}/{name}/{RECEIPT}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -70,12 +71,11 @@ def run(tmp_path: Path, receipts: Path, opaque: bool = False, fovy_deg: float = 
     chosen = AnchorsSettings(
         **{"steps": 2, "view_size": tiny.VIEW, "matte": "colour", "matte_tolerance": 0.02, **changed}
     )
+    source = chosen.source if chosen.source == "micro" else "zero123plus"
     scene = SceneSource(kind="images", source="x", n_frames=3)
-    settings = AnchorsRun(
-        scene=scene, source="zero123plus", frames=FramesSettings(size=24), device="cpu", anchors=chosen
-    )
+    settings = AnchorsRun(scene=scene, source=source, frames=FramesSettings(size=24), device="cpu", anchors=chosen)
     log = io.StringIO()
-    receipt = [receipts / chosen.model / "receipt.json"]
+    receipt = [receipts / (lib.MICRO if source == "micro" else chosen.model) / "receipt.json"]
     anchors.main(tmp_path / "frames.npz", tmp_path / "out" / "a.npz", settings, Reporter("a", "", log, log), receipt)
     return Anchors.load(tmp_path / "out" / "a.npz"), log.getvalue()
 
@@ -103,6 +103,25 @@ def test_v12_has_its_own_cameras_and_says_what_to_type(tmp_path, receipts):
 def test_equal_bytes_for_a_seed(tmp_path, receipts):
     first = run(tmp_path, receipts)[0].rgba
     assert (run(tmp_path, receipts)[0].rgba == first).all()
+
+
+def test_micro_reads_the_small_prior_at_its_own_size(tmp_path, monkeypatch):
+    """The settings of the public network (75 steps, 320 pixels) stay with it."""
+    place = tiny.make(tmp_path / "priors" / lib.MICRO)
+    files = {str(file.relative_to(place)): {} for file in sorted(place.rglob("*")) if file.is_file()}
+    (tmp_path / "weights.yaml").write_text(
+        yaml.safe_dump({lib.MICRO: {"licence": "none", "cameras": "v1.1", "trained_by": "a command", "files": files}})
+    )
+    monkeypatch.setattr(lib, "MANIFEST", tmp_path / "weights.yaml")
+    about = {name: {"size": (place / name).stat().st_size, "sha256": lib.sha256(place / name)} for name in files}
+    (place / "receipt.json").write_text(json.dumps({"files": about}))
+    chosen = {"micro": {"steps": 2, "frames_per_batch": 3}, "matte_tolerance": 0.02}
+    out, log = run(tmp_path, tmp_path / "priors", source="micro", **chosen)
+    assert out.source == "micro" and out.rgba.shape == (3, 6, 24, 24, 4)
+    assert f"steps=2, guidance=1.0, fusion=0.5, view_size={tiny.VIEW}, frames_per_batch=3" in log
+    (place / "unet" / "config.json").unlink()
+    shutil.rmtree(tmp_path / "out")
+    refused(tmp_path, tmp_path / "priors", r"unet/config.json is missing. Type `a command`", source="micro", **chosen)
 
 
 def test_opaque_input(tmp_path, receipts):

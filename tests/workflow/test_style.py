@@ -71,6 +71,11 @@ STAGES = (
     "moments",
     "webtables",
     "report",
+    "corpus",
+    "autoencoder",
+    "denoiser",
+    "holdout",
+    "promote",
 )
 
 

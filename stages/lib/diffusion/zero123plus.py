@@ -248,7 +248,7 @@ def sample(
         scaled = scheduler.scale_model_input(sheets, step)
         batches = torch.arange(len(frames)).split(sampling.frames_per_batch)
         predicted = [
-            _predict(unet, tokens, scaled[b], reference[:, b], prompts[:, b], step, sampling.guidance) for b in batches
+            predict(unet, tokens, scaled[b], reference[:, b], prompts[:, b], step, sampling.guidance) for b in batches
         ]
         # One generator a frame, all in the same state: every frame gets the same noise.
         state = torch.Generator().manual_seed(_draw(generator)).get_state()
@@ -262,7 +262,7 @@ def _draw(generator: torch.Generator) -> int:
     return int(torch.randint(2**62, (), generator=generator))
 
 
-def _predict(
+def predict(
     unet: UNet2DConditionModel,
     tokens: Tokens,
     sheets: Tensor,

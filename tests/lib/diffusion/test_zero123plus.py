@@ -108,7 +108,7 @@ def test_a_full_size_step_has_the_published_shapes():
         unet = full_size_unet()
         tokens = Tokens(fusion=0.5, branches=2)
         attach(unet, tokens)
-        v = zero123plus._predict(
+        v = zero123plus.predict(
             unet,
             tokens,
             torch.empty(2, 4, 120, 80),

@@ -1,0 +1,188 @@
+"""Stage holdout: what the small Zero123++ draws of objects that it has not been trained on, against constant answers.
+
+Groups: *held_out* new objects of the families that were trained on; *left_out* objects of families that were not
+(priors.corpus.leave_out); *development*; *reporting*, the seven, only when asked for.
+
+Answers: *generated*; *copied* the input view six times; *mirrored* the same left to right; *white* nothing at all;
+*mean* the mean of each view over the corpus. A network that knows an object's sides must beat the best of the four.
+Every answer is scored like the asset's views are (`quality.psnr_masked`), the generated ones after their matte, at the
+size that the network draws. Writes quality.csv (group, answer), quality_views.csv (every view), a picture, and the
+model card.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+
+from stages import cli
+from stages.cli import Reporter, StageError
+from stages.contracts import Corpus, replacing
+from stages.lib import images, objects, quality, suite
+from stages.lib.device import choose
+from stages.lib.diffusion import zero123plus
+from stages.lib.matting import matte
+from stages.settings import HoldoutRun
+
+GENERATED = "generated"
+MASK_THRESHOLD = 0.5
+# Objects in the picture, the first of every group.
+SHOWN = 6
+VIEW_COLUMNS = ("group", "name", "object_seed", "time", "view", "answer", "psnr", "psnr_masked")
+
+
+def moments(settings: HoldoutRun) -> dict[str, list[objects.Moment]]:
+    """What is scored, by group; the input camera stands at the front."""
+    chosen, corpus = settings.priors.holdout, settings.priors.corpus
+    trained = objects.families(corpus)
+
+    def of(names, seeds) -> list[objects.Moment]:
+        return [objects.Moment(name, seed, time, 0.0) for name in names for seed in seeds for time in chosen.times]
+
+    new = range(objects.HELD_OUT, objects.HELD_OUT + chosen.objects)
+    groups = {"held_out": of(trained, new), "left_out": of(corpus.leave_out, new)}
+    groups["development"] = of(suite.DEVELOPMENT, [0])
+    if chosen.reporting:
+        groups["reporting"] = of(suite.REPORTING, [0])
+    return {group: found for group, found in groups.items() if found}
+
+
+def constant_answers(condition: np.ndarray, mean: np.ndarray) -> dict[str, np.ndarray]:
+    """The four answers (V, H, W, 4) for an input view (P, P, 4); mean (V, H, W, 4) is the corpus's."""
+    side, views = mean.shape[1], len(mean)
+    # OpenCV's area mean is the plain one: of a premultiplied picture, so that edges keep their colour.
+    small = cv2.resize(images.premultiply(condition), (side, side), interpolation=cv2.INTER_AREA)
+    copied = np.repeat(images.straighten(small)[None], views, axis=0)
+    return {"copied": copied, "mirrored": copied[:, :, ::-1], "white": np.zeros_like(copied), "mean": mean}
+
+
+def mean_views(rgba: np.ndarray) -> np.ndarray:
+    """The mean of every view over a corpus (S, V, H, W, 4): uint8 (V, H, W, 4)."""
+    total = np.zeros(rgba.shape[1:], np.float64)
+    for moment in rgba:
+        total += images.premultiply(moment)
+    return images.straighten((total / len(rgba)).astype(np.float32))
+
+
+def score(answer: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """PSNR and masked PSNR in dB of one view, both (H, W, 4) uint8."""
+    picture, alpha = quality.on_white(np.ascontiguousarray(answer))
+    true_picture, true_alpha = quality.on_white(truth)
+    region, area = quality.object_region(alpha, true_alpha, MASK_THRESHOLD)
+    return quality.psnr(picture, true_picture), quality.psnr_masked(picture, true_picture, region, area)
+
+
+def summary(views: pd.DataFrame) -> pd.DataFrame:
+    """Mean scores by group and answer; `margin` is what is generated minus the best constant answer, dB."""
+    table = views.groupby(["group", "answer"], sort=False)[["psnr", "psnr_masked"]].mean().reset_index()
+    table.insert(2, "n_views", views.groupby(["group", "answer"], sort=False).size().to_numpy())
+    constant = table[table["answer"] != GENERATED].groupby("group")["psnr_masked"].max()
+    margin = table["psnr_masked"] - table["group"].map(constant)
+    table["margin"] = margin.where(table["answer"] == GENERATED)
+    return table
+
+
+def picture(shown: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Two rows an object on white: input and true views, below what was generated. (condition, truth, generated)."""
+    rows = []
+    for condition, truth, generated in shown:
+        side = truth.shape[1]
+        small = cv2.resize(images.over_white(condition), (side, side), interpolation=cv2.INTER_AREA)
+        rows.append(np.concatenate([small, *images.over_white(truth)], axis=1))
+        rows.append(np.concatenate([np.ones_like(small), *images.over_white(generated)], axis=1))
+    return images.to_uint8(np.concatenate(rows))
+
+
+def card(settings: HoldoutRun, table: pd.DataFrame, folder: Path, corpus: Corpus, hardware: str) -> str:
+    """The text of model_card.md: figures of this very training, nothing from elsewhere."""
+    priors = settings.priors
+    sizes = {path.parent.name: path.stat().st_size for path in sorted(folder.rglob("*.safetensors"))}
+    left = ", ".join(priors.corpus.leave_out) or "none"
+    lines = [
+        "# micro Zero123++",
+        "",
+        "Six views of an object from one picture: small networks of Zero123++'s own classes (diffusers, transformers), "
+        "in its public folder layout. Made by this repository's `snakemake promote_priors`; licence Apache-2.0.",
+        "",
+        f"- **Data**: {len(corpus.rgba)} moments of {len(np.unique(corpus.name))} procedural training families, "
+        f"{priors.corpus.objects} objects each; none of the reporting or development objects. Left out: {left}.",
+        f"- **Views**: {corpus.rgba.shape[2]} x {corpus.rgba.shape[3]} pixels at Zero123++ v1.1's angles, radius "
+        f"{objects.RADIUS}, fovy {objects.FOVY_DEG} degrees.",
+        f"- **Steps**: autoencoder {priors.autoencoder.steps} of {priors.autoencoder.batch} pictures "
+        f"({priors.autoencoder.precision}); UNet and encoders {priors.denoiser.steps} of {priors.denoiser.batch} "
+        f"sheets ({priors.denoiser.precision}).",
+        f"- **Hardware**: {hardware}. **Date**: {priors.date or 'not given'}.",
+        f"- **Recipe**: {priors.recipe}, seed {settings.seed}.",
+        "- **Files** (float16): " + ", ".join(f"{name} {size / 1e6:.2f} MB" for name, size in sizes.items()) + ".",
+        f"- **Drawn with** {settings.micro.steps} steps, guidance {settings.micro.guidance}.",
+        "",
+        "Mean over views, dB; margin: generated minus the best constant answer, by masked PSNR.",
+        "",
+        "| group | answer | views | PSNR | masked PSNR | margin |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
+    ]
+    for row in table.itertuples():
+        margin = "" if np.isnan(row.margin) else f"{row.margin:+.2f}"
+        scores = f"{row.psnr:.2f} | {row.psnr_masked:.2f} | {margin}"
+        lines.append(f"| {row.group} | {row.answer} | {row.n_views} | {scores} |")
+    lines += ["", "It knows toys of a few kinds, with diffuse light from above; it is no prior for photographs.", ""]
+    return "\n".join(lines)
+
+
+def main(
+    network: Path,
+    corpus: Path,
+    out: Path,
+    views: Path,
+    sheet: Path,
+    model_card: Path,
+    settings: HoldoutRun,
+    report: Reporter,
+) -> None:
+    """Score the small Zero123++; `network` is the receipt of its folder."""
+    device = choose(settings)
+    trained_on = Corpus.load(corpus)
+    size, mean = trained_on.rgba.shape[2], mean_views(trained_on.rgba)
+    try:
+        model = zero123plus.load(network.parent, device.device, torch.float32)
+    except zero123plus.ModelError as error:
+        raise StageError(str(error)) from None
+    drawing = settings.micro
+    # Moments are no clip: none is held to another.
+    sampling = zero123plus.Sampling(drawing.steps, drawing.guidance, 0.0, size, drawing.frames_per_batch, settings.seed)
+    rows, shown = [], []
+    for group, chosen in moments(settings).items():
+        report.say(f"{group}: {len(chosen)} moments")
+        truths, conditions = objects.render(
+            chosen, size, settings.priors.corpus.condition_size, settings.threads, report.progress
+        )
+        opaque = zero123plus.sample(model, conditions, sampling, report.progress)
+        generated, _ = matte(opaque, "colour", settings.matte_tolerance, report)
+        for moment, truth, condition, drawn in zip(chosen, truths, conditions, generated, strict=True):
+            answers = {GENERATED: drawn, **constant_answers(condition, mean)}
+            for answer, pictures in answers.items():
+                for view in range(len(truth)):
+                    about = (group, moment.name, moment.object_seed, moment.time, view, answer)
+                    rows.append((*about, *score(pictures[view], truth[view])))
+        shown += list(zip(conditions, truths, generated, strict=True))[:SHOWN]
+    scored = pd.DataFrame(rows, columns=VIEW_COLUMNS)
+    table = summary(scored)
+    for path, content in ((out, table), (views, scored)):
+        with replacing(path) as temporary:
+            content.to_csv(temporary, index=False, float_format="%.4f", lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
+    images.write_png(sheet, picture(shown))
+    hardware = json.loads((network.parent / "hardware.json").read_text(encoding="utf-8"))["hardware"]
+    with replacing(model_card) as temporary:
+        temporary.write_text(card(settings, table, network.parent, trained_on, hardware), encoding="utf-8")
+    for row in table[table["answer"] == GENERATED].itertuples():
+        report.announce(f"{row.group}: {row.psnr_masked:.2f} dB masked, {row.margin:+.2f} against the best constant")
+
+
+if __name__ == "__main__":
+    cli.run(main, "holdout")
