@@ -133,7 +133,7 @@ def train(
                 "optimiser": optimiser.state_dict(),
                 "average": average.state_dict(),
             }
-            checkpoint.save(path, identity, state)
+            checkpoint.save(path, identity, state, {"steps": plan.steps})
     average.copy_to(parameters)
     for network in networks:
         network.eval().requires_grad_(False)

@@ -174,8 +174,8 @@ def test_a_killed_guided_fit_ends_bitwise_equal(files, report, base, monkeypatch
     whole = run_dynamic(files, report, base, guided, "whole", settings)
     saved = checkpoint.save
 
-    def save_then_die(path, identity, state):
-        saved(path, identity, state)
+    def save_then_die(path, identity, state, about):
+        saved(path, identity, state, about)
         raise Killed
 
     monkeypatch.setattr(checkpoint, "save", save_then_die)

@@ -232,4 +232,4 @@ def test_every_entry_says_what_a_user_needs():
         about = lib.entry(name)
         assert about["licence"] and about["needed_by"] and about["files"], name
         for file in about["files"].values():
-            assert about.get("hub") or file.get("url") or file.get("by_hand"), name
+            assert about.get("hub") or file.get("url") or file.get("by_hand") or about.get("trained_by"), name
