@@ -341,7 +341,7 @@ class Experiment:
         if not path.is_file():
             raise SettingsError(
                 f"anchors.source is micro but {PRIORS}/{MICRO} is not here; expected a trained network. Type "
-                f"`{fetch_command(MICRO)}` (about an hour on two cores), or `anchors: {{source: auto}}`."
+                f"`{fetch_command(MICRO)}`, or `anchors: {{source: auto}}`."
             )
         return os.path.relpath(path)
 

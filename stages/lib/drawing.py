@@ -9,7 +9,7 @@ import numpy as np
 from stages.contracts import Frames, Gaussians, Sequence
 from stages.lib import images
 from stages.lib.cameras import Cameras
-from stages.lib.raster import render_numpy
+from stages.lib.raster import RenderedArrays, render_numpy
 
 # Below this alpha a straight colour is noise divided by nothing; it rounds to 0 of 255 anyway.
 SMALLEST_ALPHA = 1.0 / 510.0
@@ -17,9 +17,9 @@ SMALLEST_ALPHA = 1.0 / 510.0
 ORBIT_ELEVATION_DEG = 15.0
 
 
-def draw_rgba(gaussians: Gaussians, cameras: Cameras) -> np.ndarray:
-    """Straight-alpha uint8 images (V, H, W, 4) of one frame's gaussians."""
-    drawn = render_numpy(
+def draw_on_black(gaussians: Gaussians, cameras: Cameras) -> RenderedArrays:
+    """Colour on black, alpha and depth of one frame's gaussians in V views, as the CPU rasterizer gives them."""
+    return render_numpy(
         gaussians.means,
         gaussians.quats,
         np.exp(gaussians.log_scales),
@@ -28,6 +28,11 @@ def draw_rgba(gaussians: Gaussians, cameras: Cameras) -> np.ndarray:
         cameras,
         np.zeros(3, np.float32),
     )
+
+
+def draw_rgba(gaussians: Gaussians, cameras: Cameras) -> np.ndarray:
+    """Straight-alpha uint8 images (V, H, W, 4) of one frame's gaussians."""
+    drawn = draw_on_black(gaussians, cameras)
     alpha = drawn.alpha[..., None]
     straight = np.where(alpha > SMALLEST_ALPHA, drawn.image / np.maximum(alpha, SMALLEST_ALPHA), 0.0)
     rgba = np.concatenate([straight, alpha], axis=-1)

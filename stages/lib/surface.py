@@ -22,7 +22,7 @@ import numpy as np
 
 from stages.contracts import Gaussians, Sequence
 from stages.lib.cameras import Cameras
-from stages.lib.raster import render_numpy
+from stages.lib.drawing import draw_on_black
 
 # A ring around the equator, four views from above and four from below, and both poles: every side of an object is seen
 # at less than 45 degrees from its normal.
@@ -110,15 +110,7 @@ class Depths:
 
 def draw_depths(gaussians: Gaussians, cameras: Cameras) -> Depths:
     """Colour, alpha and expected depth of one frame's gaussians in V views."""
-    drawn = render_numpy(
-        gaussians.means,
-        gaussians.quats,
-        np.exp(gaussians.log_scales),
-        1.0 / (1.0 + np.exp(-gaussians.opacity_logits)),
-        gaussians.sh,
-        cameras,
-        np.zeros(3, np.float32),
-    )
+    drawn = draw_on_black(gaussians, cameras)
     weight = np.maximum(drawn.alpha, 1e-6)
     return Depths(np.clip(drawn.image / weight[..., None], 0, 1), drawn.alpha, drawn.depth / weight)
 

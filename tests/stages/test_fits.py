@@ -172,16 +172,21 @@ def test_rounds_come_at_the_same_share_of_images_for_every_plan():
         assert shares == pytest.approx([0.1, 0.3, 0.5, 0.7, 0.9], abs=0.01)
 
 
-def test_before_sub_clips_begin_a_rectified_fit_is_one_without_the_encoder(files, scene, report):
+def started(scene, run):
+    """Device, targets and canonical gaussians of a fit of the scene."""
     frames, anchors, _ = scene
+    device = choose(run)
+    goal = fit.targets(frames, anchors, device.device)
+    start = canonical.initial_state(frames, anchors, goal, CanonicalRun(canonical=TINY), device)
+    return device, goal, Gaussians(**{name: value.detach().numpy() for name, value in start.params.items()})
+
+
+def test_before_sub_clips_begin_a_rectified_fit_is_one_without_the_encoder(files, scene, report):
     found = []
     for temporal in (RECTIFIED.temporal, TemporalSettings()):
         settings = RECTIFIED.model_copy(update={"sub_clip_start": 0.5, "temporal": temporal})
         run = DynamicRun(canonical=TINY, dynamic=settings)
-        device = choose(run)
-        goal = fit.targets(frames, anchors, device.device)
-        start = canonical.initial_state(frames, anchors, goal, CanonicalRun(canonical=TINY), device)
-        gaussians = Gaussians(**{name: value.detach().numpy() for name, value in start.params.items()})
+        device, goal, gaussians = started(scene, run)
         state = dynamic.initial_state(gaussians, 4, run, device)
         the_plan = dynamic.plan(run, 4)
         while state.step < the_plan.singles:
@@ -376,12 +381,8 @@ def test_the_input_view_is_in_every_step_and_anchors_do_not_repeat():
 
 
 def test_schedules_span_the_run(scene, report):
-    frames, anchors, _ = scene
     run = DynamicRun(canonical=TINY, dynamic=MOVING)
-    device = choose(run)
-    goal = fit.targets(frames, anchors, device.device)
-    start = canonical.initial_state(frames, anchors, goal, CanonicalRun(canonical=TINY), device)
-    gaussians = Gaussians(**{name: value.detach().numpy() for name, value in start.params.items()})
+    device, _, gaussians = started(scene, run)
     state = dynamic.initial_state(gaussians, 4, run, device)
     the_plan = dynamic.plan(run, 4)
     for progress, factor in ((0.0, 1.0), (0.5, MOVING.lr_decay**0.5), (1.0, MOVING.lr_decay)):
