@@ -23,7 +23,7 @@ from stages.cli import Reporter, StageError
 from stages.contracts import Anchors, ContractError, Frames
 from stages.lib import checkpoint, losses
 from stages.lib.cameras import Cameras
-from stages.lib.deformation import Deformation, plane_smoothness, time_l1, time_smoothness
+from stages.lib.deformation import Deformation, penalty
 from stages.lib.densify import (
     GRADIENT_COLUMNS,
     Round,
@@ -33,7 +33,7 @@ from stages.lib.densify import (
     round_steps,
 )
 from stages.lib.device import Device
-from stages.lib.gaussians import draw, optimiser, rates, set_rates
+from stages.lib.gaussians import draw, optimiser, rates, set_rates, take_rows
 from stages.lib.motion import ATTRIBUTES, Buffer, Motion, attributes
 from stages.lib.rectification import Spread, spread_over
 from stages.settings import (
@@ -269,8 +269,9 @@ def _step(
         gaussians, rows = here | {"sh": state.params["sh"]}, None
         if drawn is not None:
             rows = torch.nonzero(state.present[frame])[:, 0]
-            inside = torch.searchsorted(drawn, rows)
-            gaussians = {name: value[inside] for name, value in here.items()} | {"sh": state.params["sh"][rows]}
+            if len(rows) < len(drawn):
+                here = take_rows(here, torch.searchsorted(drawn, rows))
+            gaussians = here | take_rows({"sh": state.params["sh"]}, rows)
         views = _views(len(goal.cameras), plan.anchor_views, state.generator)
         backgrounds = torch.ones(len(views), 3)
         if plan.photometric.background == "random":
@@ -372,13 +373,7 @@ def _views(count: int, anchor_views: int, generator: torch.Generator) -> list[in
 
 
 def _regularisers(log_scales: Tensor, field: Deformation, weights: RegulariserSettings) -> Tensor:
-    total = log_scales.new_zeros(())
-    if weights.time_smoothness:
-        total = total + weights.time_smoothness * time_smoothness(field)
-    if weights.plane_smoothness:
-        total = total + weights.plane_smoothness * plane_smoothness(field)
-    if weights.time_l1:
-        total = total + weights.time_l1 * time_l1(field)
+    total = penalty(field, weights)
     if weights.anisotropy:
         total = total + weights.anisotropy * losses.anisotropy(log_scales.flatten(0, 1), weights.anisotropy_ratio)
     return total

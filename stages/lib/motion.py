@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.lib.deformation import Deformation
+from stages.lib.gaussians import take_rows
 from stages.lib.rectification import Entry, Past, Rectification, Spread
 from stages.settings import DynamicSettings
 
@@ -119,7 +120,8 @@ def restore(
 
 def attributes(params: dict[str, Tensor], rows: Tensor | None) -> dict[str, Tensor]:
     """The attributes that move, of `rows` or of all."""
-    return {name: params[name] if rows is None else params[name][rows] for name in ATTRIBUTES}
+    chosen = {name: params[name] for name in ATTRIBUTES}
+    return chosen if rows is None else take_rows(chosen, rows)
 
 
 def _owned(present: Tensor | None, spread: Spread | None) -> Tensor | None:

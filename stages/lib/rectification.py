@@ -150,10 +150,12 @@ def spread_over(means: Tensor, present: Tensor, settings: TemporalSettings) -> S
 
 
 def _far_apart(points: Tensor, count: int) -> Tensor:
-    """Places (count,) of farthest-point samples, from the point nearest to the middle on."""
+    """Places (count,) of farthest-point samples, from the point nearest to the middle on; none occurs twice."""
     chosen = [int((points - points.mean(0)).square().sum(1).argmin())]
     distance = (points - points[chosen[0]]).square().sum(1)
     for _ in range(count - 1):
+        # Clones lie where their parents do, so a distance of 0 does not tell that a point was taken.
+        distance[chosen[-1]] = -1
         chosen.append(int(distance.argmax()))
         distance = torch.minimum(distance, (points - points[chosen[-1]]).square().sum(1))
     return torch.tensor(chosen, device=points.device)

@@ -5,8 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from stages.lib.deformation import Deformation, plane_smoothness, time_l1, time_smoothness
-from stages.settings import FieldSettings, SettingsError
+from stages.lib.deformation import (
+    Deformation,
+    penalty,
+    penalty_twin,
+    plane_smoothness,
+    time_l1,
+    time_smoothness,
+)
+from stages.settings import FieldSettings, RegulariserSettings, SettingsError
 
 SMALL = FieldSettings(resolution=4, levels=2, channels=8, width=8)
 
@@ -81,3 +88,29 @@ def test_time_smoothness_by_hand():
     # One second difference of -2 everywhere.
     assert time_smoothness(model).item() == 4.0
     assert time_l1(model).item() == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("frames", [4, 24])
+@pytest.mark.parametrize("channels", [8, 12])
+def test_the_penalty_of_all_planes_equals_its_terms(frames, channels):
+    # 4 frames have 2 time cells, which cannot bend; 12 channels are not in eights, so both ways are the twin.
+    weights = RegulariserSettings(time_smoothness=0.3, plane_smoothness=0.2, time_l1=0.1)
+    found = []
+    for function in (penalty, penalty_twin):
+        model = field(FieldSettings(resolution=5, levels=2, channels=channels, width=8), frames)
+        generator = torch.Generator().manual_seed(3)
+        with torch.no_grad():
+            for plane in model.time:
+                plane += 0.1 * torch.randn(plane.shape, generator=generator)
+        value = function(model, weights)
+        (2 * value).backward()
+        found.append([value.detach(), *(plane.grad for plane in model.plane_parameters())])
+    for ours, theirs in zip(*found, strict=True):
+        assert float(theirs.norm()) > 0
+        assert float((ours - theirs).norm() / theirs.norm()) < 1e-6
+
+
+def test_a_plane_that_is_neutral_has_no_gradient():
+    model = field()
+    penalty(model, RegulariserSettings(time_l1=1.0, time_smoothness=1.0, plane_smoothness=0.0)).backward()
+    assert all(float(plane.grad.abs().max()) == 0 for plane in model.plane_parameters())

@@ -6,7 +6,16 @@ import numpy as np
 import torch
 
 from stages.lib.cameras import ZERO123PP_V11_AZIMUTH_DEG, ZERO123PP_V11_ELEVATION_DEG, orbit
-from stages.lib.gaussians import INITIAL_OPACITY, SH_C0, from_tensors, optimiser, rates, to_tensors, visual_hull
+from stages.lib.gaussians import (
+    INITIAL_OPACITY,
+    SH_C0,
+    from_tensors,
+    optimiser,
+    rates,
+    take_rows,
+    to_tensors,
+    visual_hull,
+)
 from stages.settings import CanonicalSettings
 
 SETTINGS = CanonicalSettings(n_gaussians=400)
@@ -66,3 +75,18 @@ def test_one_optimiser_group_a_parameter(ball):
     adam = optimiser(params, rates(SETTINGS, 0.0))
     assert [group["name"] for group in adam.param_groups] == list(params)
     assert all(group["params"][0] is params[group["name"]] for group in adam.param_groups)
+
+
+def test_rows_are_taken_and_their_gradients_return():
+    generator = torch.Generator().manual_seed(2)
+    rows = torch.tensor([4, 0, 3])
+    tensors = {"means": torch.randn(6, 3, generator=generator), "opacity_logits": torch.randn(6, generator=generator)}
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        leaves = {name: value.to(dtype, copy=True).requires_grad_() for name, value in tensors.items()}
+        taken = take_rows(leaves, rows)
+        sum(value.square().sum() for value in taken.values()).backward()
+        found.append([*taken.values(), *(leaf.grad for leaf in leaves.values())])
+    for ours, theirs in zip(*found, strict=True):
+        assert float((ours.double() - theirs).abs().max()) < 1e-6
+    assert float(found[0][2][[1, 2, 5]].abs().sum()) == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from stages.lib.losses import anisotropy, image_errors, image_errors_twin
+from stages.lib.losses import anisotropy, anisotropy_twin, image_errors, image_errors_twin
 
 
 def test_errors_are_means_per_view():
@@ -45,3 +45,15 @@ def test_anisotropy_is_measured_on_scales_not_on_their_logs():
     # A ratio of exactly 10 exceeds 7.5 by 2.5; ratios below 7.5 are free.
     scales = torch.tensor([[0.1, 0.05, 0.01], [0.1, 0.1, 0.1]])
     assert anisotropy(scales.log(), 7.5).item() == pytest.approx(1.25, rel=1e-5)
+
+
+def test_anisotropy_equals_its_twin():
+    log_scales = torch.randn(500, 3, generator=torch.Generator().manual_seed(5))
+    found = []
+    for function, dtype in ((anisotropy, torch.float32), (anisotropy_twin, torch.float64)):
+        leaf = log_scales.to(dtype, copy=True).requires_grad_()
+        value = function(leaf, 3.0)
+        (2 * value).backward()
+        found.append([value.detach(), leaf.grad])
+    for ours, theirs in zip(*found, strict=True):
+        assert float((ours.double() - theirs).norm() / theirs.norm()) < 1e-6

@@ -187,6 +187,12 @@ def test_controls_are_far_apart_and_blend_to_one():
     assert float(spread.weights[spread.rows[0], place]) > 0.9
 
 
+def test_no_gaussian_is_a_control_twice_even_where_clones_coincide():
+    means = gaussians()["means"][:3].repeat(4, 1)
+    spread = spread_over(means, torch.ones(FRAMES, 12, dtype=torch.bool), TemporalSettings(controls=8, neighbours=2))
+    assert len(set(spread.rows.tolist())) == 8
+
+
 def test_as_many_controls_as_gaussians_are_nearly_the_gaussians_themselves():
     model, params = motion(controls=None), gaussians()
     own = baked(model, params)
