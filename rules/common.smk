@@ -9,7 +9,7 @@ sys.path.insert(0, str(workflow.basedir))
 from stages.experiment import Experiment
 from stages.lib.comparisons import CLAIMED, GROWTH, AblationsRun, ClaimsRun, GrowthRun, compare
 from stages.lib.imports import code as stage_code
-from stages.settings import SettingsError, canonical_json
+from stages.settings import PLAIN_TABLES, PLOTTED_TABLES, SettingsError, canonical_json
 
 try:
     EXPERIMENT = Experiment(config, Path(workflow.basedir))
@@ -299,10 +299,10 @@ def players_of(suite):
 
 def report_files():
     """What the report shows: tables, curves, pictures, videos and players of the configured suite, as far as chosen."""
-    suite = EXPERIMENT.suite
+    suite, further = EXPERIMENT.suite, EXPERIMENT.config.report.tables
     return [
-        "results/table1.csv",
-        "results/table1.html",
+        *(f"results/{table}.{kind}" for table in ("table1", *further) for kind in ("csv", "html")),
+        *(f"results/{table}.png" for table in further if table in PLOTTED_TABLES),
         f"results/{suite}/curves.png",
         *(f"results/{suite}/gallery_{variant}.png" for variant in asset_variants()),
         *(f"results/{suite}/{scene}/moments.png" for scene in scenes_of(suite)),

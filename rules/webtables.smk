@@ -14,7 +14,7 @@ rule webtables:
     benchmark:
         "results/benchmarks/{table}_page.jsonl"
     wildcard_constraints:
-        table="table[1-5]|comparison|claims|protocol",
+        table="|".join(("table1", *PLOTTED_TABLES, *PLAIN_TABLES)),
     conda:
         "../environment.yml"
     resources:

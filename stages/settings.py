@@ -496,6 +496,19 @@ class AblationsSettings(Section):
     seeds: list[int] = Field([0, 1, 2], min_length=1, description="one fit per seed, for the comparison as well")
 
 
+# With a picture beside the table, and without.
+PLOTTED_TABLES = ("table2", "table3", "table4", "table5", "comparison", "growth", "sweep", "sds")
+PLAIN_TABLES = ("claims", "protocol")
+
+
+class ReportSettings(Section):
+    """What the report shows beside Table 1, curves, pictures, videos and players."""
+
+    tables: list[Literal[(*PLOTTED_TABLES, *PLAIN_TABLES)]] = Field(  # type: ignore[valid-type]
+        [], description="further tables, made with their fits if they are not there"
+    )
+
+
 class Config(Section):
     """The whole experiment."""
 
@@ -533,6 +546,7 @@ class Config(Section):
     )
     study: StudySettings = StudySettings()
     ablations: AblationsSettings = AblationsSettings()
+    report: ReportSettings = ReportSettings()
     priors: PriorsSettings = PriorsSettings()
 
 

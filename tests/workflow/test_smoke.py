@@ -135,6 +135,7 @@ def test_one_command_makes_every_export_and_the_report(finished_copy):
     assert "mouth/4dstr/seed0/player.html" in gallery and "mouth/compare_stag4d_4dstr.html" in gallery
     text = (project.folder / "results/report.html").read_text()
     shown = ("table1.csv", "table1.html", "orbit.mp4", "turntable.mp4", "sheet.png", "moments.png", "curves.png")
+    shown += ("protocol.csv", "protocol.html")
     for name in (*shown, "counts.png", "gallery_4dstr.png", "player.html", "compare_stag4d_4dstr.html"):
         assert f"{name}" in text, name
     assert "suite <tt" in text and "smoke" in text
