@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
-"""Install the pinned packages into .venv, then run one command in it.
+"""Install the pinned packages into .venv, compile the kernels, then run one command in it.
 
     python3 bootstrap.py snakemake --cores 2 results/table1.csv
     python3 bootstrap.py pytest
 
-Needs Python 3.11 or 3.12 and nothing else. Installed packages are kept; a changed pin installs again.
+Needs Python 3.11 or 3.12 and nothing else. Installed packages are kept; a changed pin installs again, a changed
+kernel compiles again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import venv
@@ -55,8 +57,36 @@ def install(extra: str) -> None:
     stamp.write_text(wanted, encoding="utf-8")
 
 
+def compile_kernels() -> None:
+    """Compile the Numba kernels, once per state of the pins and of the kernels' files; `stages/kernels.py` says how."""
+    # A read-only checkout is used as its owner left it.
+    if not os.access(VENV, os.W_OK):
+        return
+    stamp, stages = VENV / ".kernels", ROOT / "stages"
+    files = [
+        file
+        for file in sorted(stages.rglob("*.py"))
+        if re.search(r"^(from|import) numba\b", file.read_text("utf-8"), re.M)
+    ]
+    # Numba, too, compiles again when a file's time or size has changed.
+    seen = [(str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in [*files, stages / "kernels.py"]]
+    told = repr((seen, os.environ.get("NUMBA_CACHE_DIR"), CONSTRAINTS.read_bytes()))
+    wanted = hashlib.sha256(told.encode()).hexdigest()
+    if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
+        return
+    # But it does not see that a kernel of another file, which was compiled into this one, has changed.
+    for index in stages.rglob("__pycache__/*.nbi"):
+        index.unlink(missing_ok=True)
+    if subprocess.run([str(BIN / "python"), "-m", "stages.kernels"], cwd=ROOT).returncode:
+        print(
+            "the kernels could not be compiled now (message above); the first jobs will compile them", file=sys.stderr
+        )
+    else:
+        stamp.write_text(wanted, encoding="utf-8")
+
+
 def main() -> None:
-    """Install, then become the command."""
+    """Install, compile, then become the command."""
     if not (3, 11) <= sys.version_info[:2] < (3, 13):
         raise SystemExit(
             f"this is Python {sys.version.split()[0]}; expected 3.11 or 3.12. Type `python3.11 bootstrap.py ...`."
@@ -68,6 +98,7 @@ def main() -> None:
         install("[dev]" if command[0] in DEVELOPMENT else "")
     except subprocess.CalledProcessError as error:
         raise SystemExit(f"pip failed with exit code {error.returncode}; its message is above.") from None
+    compile_kernels()
     os.environ["PATH"] = f"{BIN}{os.pathsep}{os.environ['PATH']}"
     os.environ["VIRTUAL_ENV"] = str(VENV)
     program = BIN / command[0]

@@ -41,4 +41,5 @@ holdout      the network, corpus                       quality.csv, quality_view
 promote      all of these                              resources/priors/micro_zero123plus/
 
 `python -m stages.viewer` shows sequences and checkpoints in the browser (extra [viewer]); it writes nothing.
+`python -m stages.kernels` compiles the Numba kernels once, so that no job does; bootstrap.py types it.
 """

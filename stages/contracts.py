@@ -336,6 +336,8 @@ class Gaussians:
     sh: np.ndarray
     """(N, K, 3) float32"""
 
+    NAMES: ClassVar[tuple[str, ...]] = ("means", "quats", "log_scales", "opacity_logits", "sh")
+
     def check(self) -> None:
         spec = {"means": "float32 N 3", "quats": "float32 N 4", "log_scales": "float32 N 3"}
         spec |= {"opacity_logits": "float32 N", "sh": "float32 N K 3"}

@@ -17,24 +17,28 @@ gaussians.csv and gradients.csv, the count a frame and the distribution of gradi
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from stages import cli
 from stages.cli import Reporter, StageError, record
 from stages.contracts import Anchors, Frames, Gaussians, load_tensors, save_tensors
-from stages.lib import checkpoint, fit
 from stages.lib import guidance as sds
-from stages.lib.device import Device, choose
-from stages.lib.gaussians import NAMES, from_tensors, to_tensors
-from stages.lib.motion import Motion
+from stages.lib.device import Device, choose, describe
+from stages.lib.fit_files import COUNT_COLUMNS, CURVE_COLUMNS
 from stages.settings import NO_INFLUENCE, DynamicRun, canonical_json
+
+# What imports torch, which takes two seconds, is imported where a fit begins: the static method needs none of it.
+if TYPE_CHECKING:
+    from stages.lib import fit
 
 
 def plan(settings: DynamicRun, n_frames: int) -> fit.Plan:
     """The loop's plan: the input view and some anchors a frame, single frames first and then sub-clips, as many of
     each as the images allow."""
+    from stages.lib import fit
+
     dynamic = settings.dynamic
     sub_clip = min(dynamic.sub_clip, n_frames)
     seen = max(sub_clip, round(dynamic.images * dynamic.images_factor) // (1 + dynamic.anchor_views))
@@ -56,6 +60,12 @@ def plan(settings: DynamicRun, n_frames: int) -> fit.Plan:
 
 def initial_state(canonical: Gaussians, n_frames: int, settings: DynamicRun, device: Device) -> fit.State:
     """The canonical gaussians under a motion that is still the identity."""
+    import torch
+
+    from stages.lib import fit
+    from stages.lib.gaussians import to_tensors
+    from stages.lib.motion import Motion
+
     generator = torch.Generator().manual_seed(settings.seed)
     motion = Motion(settings.dynamic, n_frames, generator).to(device.device)
     params = to_tensors(canonical, device.device)
@@ -69,6 +79,51 @@ def matched(settings: DynamicRun, other: Path) -> DynamicRun:
     count = round(float(arrays["present"].sum(1).mean()))
     densify = settings.dynamic.densify.model_copy(update={"max_gaussians": count})
     return settings.model_copy(update={"dynamic": settings.dynamic.model_copy(update={"densify": densify})})
+
+
+def fitted(
+    canonical: Gaussians,
+    frames: Frames,
+    anchors: Anchors,
+    inputs: list[Path],
+    weights: list[Path],
+    tables: tuple[Path, Path, Path],
+    checkpoints: Path,
+    settings: DynamicRun,
+    report: Reporter,
+) -> tuple[Gaussians, np.ndarray, dict[str, np.ndarray], dict]:
+    """The fitted gaussians, their presence (F, N), the arrays of the motion, and what the record says of the fit.
+
+    inputs: files that a checkpoint belongs to. tables: where curve, counts and gradients are written.
+    """
+    from stages.lib import checkpoint, fit
+    from stages.lib.gaussians import from_tensors
+
+    device = choose(settings)
+    report.say(f"device {device.device}, backend {device.backend}, threads {device.threads}, seed {settings.seed}")
+    n_frames = len(frames.times)
+    goal = fit.targets(frames, anchors, device.device)
+    the_plan = plan(settings, n_frames)
+    guidance = sds.open_guidance(
+        settings.guidance, weights, frames, anchors, the_plan.frames, sds.DYNAMIC_SPAN, device, report
+    )
+    told = canonical_json(settings, NO_INFLUENCE) + sds.identity(guidance)
+    identity = checkpoint.digest("dynamic", told, device, inputs)
+    report.say(
+        f"{the_plan.steps} steps on {the_plan.sub_clip} of {n_frames} frames and {1 + the_plan.anchor_views} views"
+    )
+    with checkpoint.locked(checkpoints, report):
+        state = initial_state(canonical, n_frames, settings, device)
+        state = fit.fit(state, goal, the_plan, device, checkpoints / "dynamic.pt", identity, report, guidance)
+        for write, path in zip((fit.write_curve, fit.write_counts, fit.write_gradients), tables, strict=True):
+            write(path, state)
+    if outside := state.motion.field.outside(state.params["means"]):
+        report.say(f"{outside} gaussians ended outside the deformation field's bounds, where its features are flat")
+    arrays = {f"motion.{name}": value.cpu().numpy() for name, value in state.motion.state_dict().items()}
+    if state.spread is not None:
+        arrays |= {f"spread.{name}": value.cpu().numpy() for name, value in vars(state.spread).items()}
+    about = device.describe() | sds.about(settings.guidance, settings.dynamic.photometric, guidance)
+    return from_tensors(state.params), state.present.cpu().numpy(), arrays, about
 
 
 def main(
@@ -86,8 +141,6 @@ def main(
     weights: list[Path] = (),
 ) -> None:
     """Fit the motion of the canonical gaussians; `weights` is the receipt of the guidance's network."""
-    device = choose(settings)
-    report.say(f"device {device.device}, backend {device.backend}, threads {device.threads}, seed {settings.seed}")
     if match:
         settings = matched(settings, match[0])
         report.say(f"grows to {settings.dynamic.densify.max_gaussians} gaussians a frame, as in {match[0]}")
@@ -95,41 +148,21 @@ def main(
     n_frames = len(the_frames.times)
     if n_frames < 2:
         raise StageError(f"{frames} holds one frame; expected at least 2. Use a longer frames.first to frames.last.")
-    arrays: dict[str, np.ndarray] = {}
-    present = np.ones((n_frames, len(gaussians.means)), bool)
-    guidance = None
     if settings.dynamic.method == "static":
-        for path, columns in ((curve, fit.CURVE_COLUMNS), (counts, fit.COUNT_COLUMNS), (gradients, fit.COUNT_COLUMNS)):
+        for path, columns in ((curve, CURVE_COLUMNS), (counts, COUNT_COLUMNS), (gradients, COUNT_COLUMNS)):
             Path(path).write_text(",".join(columns) + "\n", encoding="utf-8")
+        present, arrays = np.ones((n_frames, len(gaussians.means)), bool), {}
+        about = describe(settings) | sds.about(settings.guidance, settings.dynamic.photometric, None)
+        report.say(f"the canonical, repeated in {n_frames} frames")
     else:
-        the_anchors = Anchors.load(anchors)
-        goal = fit.targets(the_frames, the_anchors, device.device)
-        the_plan = plan(settings, n_frames)
-        guidance = sds.open_guidance(
-            settings.guidance, weights, the_frames, the_anchors, the_plan.frames, sds.DYNAMIC_SPAN, device, report
-        )
         inputs = [canonical, frames, anchors, *match]
-        told = canonical_json(settings, NO_INFLUENCE) + sds.identity(guidance)
-        identity = checkpoint.digest("dynamic", told, device, inputs)
-        report.say(
-            f"{the_plan.steps} steps on {the_plan.sub_clip} of {n_frames} frames and {1 + the_plan.anchor_views} views"
+        tables = curve, counts, gradients
+        gaussians, present, arrays, about = fitted(
+            gaussians, the_frames, Anchors.load(anchors), inputs, weights, tables, checkpoints, settings, report
         )
-        with checkpoint.locked(checkpoints, report):
-            state = initial_state(gaussians, n_frames, settings, device)
-            state = fit.fit(state, goal, the_plan, device, checkpoints / "dynamic.pt", identity, report, guidance)
-            fit.write_curve(curve, state)
-            fit.write_counts(counts, state)
-            fit.write_gradients(gradients, state)
-        gaussians, present = from_tensors(state.params), state.present.cpu().numpy()
-        if outside := state.motion.field.outside(state.params["means"]):
-            report.say(f"{outside} gaussians ended outside the deformation field's bounds, where its features are flat")
-        arrays = {f"motion.{name}": value.cpu().numpy() for name, value in state.motion.state_dict().items()}
-        if state.spread is not None:
-            arrays |= {f"spread.{name}": value.cpu().numpy() for name, value in vars(state.spread).items()}
-    arrays |= {f"gaussians.{name}": getattr(gaussians, name) for name in NAMES}
+    arrays |= {f"gaussians.{name}": getattr(gaussians, name) for name in Gaussians.NAMES}
     arrays |= {"present": present, "times": the_frames.times}
-    about = sds.about(settings.guidance, settings.dynamic.photometric, guidance)
-    save_tensors(out, arrays, record(settings, "dynamic", **device.describe(), **about))
+    save_tensors(out, arrays, record(settings, "dynamic", **about))
     report.say(f"wrote {out}: {len(gaussians.means)} gaussians, {present.sum(1).mean():.0f} a frame, {n_frames} frames")
 
 

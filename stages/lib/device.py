@@ -5,12 +5,15 @@ Torch's threads come from settings, never from --cores, so that results do not d
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass
-
-import torch
+from typing import TYPE_CHECKING
 
 from stages.lib.raster import choose_backend
 from stages.settings import Run, SettingsError
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -23,12 +26,17 @@ class Device:
 
     def describe(self) -> dict[str, str]:
         """The words that every result records."""
+        import torch
+
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
         return {"device": name, "backend": self.backend}
 
 
 def choose(settings: Run) -> Device:
     """Resolve `device: auto` and fix the thread count; raises SettingsError when it cannot be had."""
+    # Torch takes two seconds to import, and jobs without a network or a fit only ask for words.
+    import torch
+
     wanted = settings.device
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
@@ -42,3 +50,22 @@ def choose(settings: Run) -> Device:
     except ModuleNotFoundError as error:
         raise SettingsError(str(error)) from None
     return Device(torch.device(wanted), backend, settings.threads)
+
+
+def describe(settings: Run) -> dict[str, str]:
+    """The words of `choose(settings)` for a result that needs no torch.
+
+    Torch is imported only where a CUDA driver is.
+    """
+    if settings.device == "cpu" or (settings.device == "auto" and not _has_driver()):
+        return {"device": "cpu", "backend": choose_backend("cpu")}
+    return choose(settings).describe()
+
+
+def _has_driver() -> bool:
+    """Whether there is a CUDA driver, without which torch sees no device."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True

@@ -33,6 +33,7 @@ from stages.lib.densify import (
     round_steps,
 )
 from stages.lib.device import Device
+from stages.lib.fit_files import COUNT_COLUMNS, CURVE_COLUMNS
 from stages.lib.gaussians import draw, optimiser, rates, set_rates, take_rows
 from stages.lib.motion import ATTRIBUTES, Buffer, Motion, attributes
 from stages.lib.rectification import Spread, spread_over
@@ -47,9 +48,7 @@ from stages.settings import (
 if TYPE_CHECKING:
     from stages.lib.diffusion.distillation import Guidance
 
-CURVE_COLUMNS = ("step", "loss", "rgb", "mask", "gaussians")
-COUNT_COLUMNS = ("step", "frame", "gaussians")
-# Beside them when score distillation is on.
+# Beside CURVE_COLUMNS when score distillation is on.
 SDS_COLUMN = "sds"
 CURVE_INTERVAL = 10
 # Steps between looks at every parameter: often enough that little is lost, rare enough to cost nothing.

@@ -18,6 +18,8 @@ from pathlib import Path
 
 from stages.cli import StageError
 
+CURVE_COLUMNS = ("step", "loss", "rgb", "mask", "gaussians")
+COUNT_COLUMNS = ("step", "frame", "gaussians")
 BENCHMARK = Path("benchmarks") / "dynamic.jsonl"
 # Name in our tables, name in the benchmark.
 BENCHMARK_NAMES = {"fit_s": "s", "fit_cpu_s": "cpu_time", "fit_mb": "max_rss"}
@@ -40,7 +42,7 @@ def _table(path: Path, columns: list[str]) -> list[list[str]]:
 def gaussian_counts(folder: Path) -> dict[int, float]:
     """Gaussians of every frame at the end of the fit; empty when the file is absent or has no row."""
     path = folder / "gaussians.csv"
-    rows = _table(path, ["step", "frame", "gaussians"]) if path.exists() else []
+    rows = _table(path, list(COUNT_COLUMNS)) if path.exists() else []
     last = max((int(step) for step, _, _ in rows), default=0)
     return {int(frame): float(count) for step, frame, count in rows if int(step) == last}
 

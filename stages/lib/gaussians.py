@@ -17,7 +17,7 @@ from stages.lib.cameras import Cameras
 from stages.lib.raster import Rendered, render
 from stages.settings import CanonicalSettings
 
-NAMES = ("means", "quats", "log_scales", "opacity_logits", "sh")
+NAMES = Gaussians.NAMES
 SH_C0 = 0.28209479177387814
 # On the development objects dev_robot and dev_octopus, 0.3 and 0.3 instead of STAG4D's 0.1 and tiles of half the
 # spacing gave 2.1 to 2.6 dB more on the fitted views after 300 steps, at 0.6 of the overdraw: hidden gaussians are

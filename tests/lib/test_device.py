@@ -20,6 +20,20 @@ def test_cpu_uses_numba_and_the_settings_threads():
     assert torch.get_num_threads() == 1
 
 
+@pytest.mark.parametrize("driver", [True, False])
+@pytest.mark.parametrize("wanted", ["auto", "cpu"])
+def test_the_words_are_those_of_the_chosen_device(monkeypatch, wanted, driver):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(device, "_has_driver", lambda: driver)
+    assert device.describe(Run(device=wanted)) == device.choose(Run(device=wanted)).describe()
+
+
+def test_the_words_of_cuda_asked_for_in_vain(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SettingsError, match="torch sees no CUDA device here"):
+        device.describe(Run(device="cuda"))
+
+
 def test_cuda_asked_for_in_vain(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SettingsError, match="torch sees no CUDA device here; type `device: cpu` or `device: auto`"):

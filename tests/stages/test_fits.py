@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,8 @@ from stages.contracts import ContractError, Gaussians, Sequence, load_tensors
 from stages.lib import checkpoint, fit
 from stages.lib.device import choose
 from stages.lib.drawing import draw_rgba
+from stages.lib.fit_files import COUNT_COLUMNS, CURVE_COLUMNS
+from stages.lib.imports import ROOT
 from stages.settings import (
     BakeRun,
     BakeSettings,
@@ -24,6 +29,7 @@ from stages.settings import (
     DynamicRun,
     DynamicSettings,
     FieldSettings,
+    Run,
     SettingsError,
     TemporalSettings,
 )
@@ -97,6 +103,40 @@ def test_static_repeats_the_canonical(files, report):
     for frame in range(4):
         assert np.array_equal(sequence.means[frame], Gaussians.load(base).means)
     assert sequence.present.all()
+
+
+def test_the_static_method_and_what_follows_import_no_torch(files, scene, report):
+    scene[2].save(files / "truth.npz")
+    run_canonical(files, report)
+    program = """
+import sys
+from pathlib import Path
+from stages import anchors, bake, dynamic, frames, metrics, renders, tables
+from stages.settings import BakeRun, BakeSettings, CanonicalSettings, DynamicRun, DynamicSettings
+from stages.settings import MetricsRun, MetricsSettings, RendersRun, RendersSettings
+from tests.conftest import Silent
+names = ("frames.npz", "anchors.npz", "truth.npz", "a.ply", "static.safetensors", "sequence.safetensors", "views.npz")
+clip, around, truth, base, model, sequence, views = (Path(name) for name in names)
+written = [Path(f"{name}.csv") for name in ("curve", "counts", "gradients")]
+settings = DynamicRun(canonical=CanonicalSettings(), dynamic=DynamicSettings(method="static"))
+dynamic.main(base, clip, around, model, *written, Path("static"), settings, Silent())
+bake.main(model, sequence, BakeRun(bake=BakeSettings()), Silent())
+renders.main(sequence, clip, around, truth, views, RendersRun(renders=RendersSettings()), Silent())
+told = {"suite": "a", "scene": "a", "variant": "static", "title": "static", "method": "static"}
+settings = MetricsRun(**told, metrics=MetricsSettings())
+metrics.main(views, clip, truth, Path("metrics.csv"), settings, Silent(), [around], [sequence])
+assert "torch" not in sys.modules
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", program], cwd=files, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    # The same in this process, where torch is.
+    again = run_dynamic(files, report, files / "a.ply", DynamicSettings(method="static"), "again")
+    assert np.array_equal(Sequence.load(files / "sequence.safetensors").means, run_bake(again, report).means)
+    about = load_tensors(files / "static.safetensors")[1]
+    assert choose(Run()).describe().items() <= about.items()
+    for name, columns in (("curve", CURVE_COLUMNS), ("counts", COUNT_COLUMNS)):
+        assert (files / f"{name}.csv").read_text() == ",".join(columns) + "\n"
 
 
 def test_two_fits_are_bitwise_equal_and_seeds_differ(files, report):
