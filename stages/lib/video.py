@@ -21,6 +21,9 @@ from stages.lib.images import ImageError
 
 # H.264 quality: constant rate factor 16 is visually lossless at these sizes; lower is better and larger.
 CONSTANT_RATE_FACTOR = "16"
+# x264's assembly makes different files of equal pictures up to this side (seen at 64 pixels, never above); there, and
+# only there, its C code costs nothing that matters.
+SMALL_SIDE = 64
 # Of 100; the pictures are small and mostly white.
 WEBP_QUALITY = "80"
 # WebP's decoders know one matrix, the one of standard television.
@@ -166,7 +169,8 @@ def _encode(container, codec: str, layout: str, options: dict[str, str], frames:
         if stream is None:
             stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001))
             stream.height, stream.width, stream.pix_fmt = *picture.shape[:2], layout
-            stream.options = options
+            small = codec == "libx264" and max(picture.shape[:2]) <= SMALL_SIDE
+            stream.options = options | ({"x264-params": "asm=0"} if small else {})
             context = stream.codec_context
             context.thread_count = 1
             # Without tags players guess the matrix from the height, and colours shift.

@@ -82,6 +82,15 @@ def test_equal_frames_give_equal_bytes_with_the_index_first(tmp_path):
     assert 0 < data.index(b"moov") < data.index(b"mdat")
 
 
+def test_small_pictures_give_equal_bytes_too(tmp_path):
+    pictures = np.random.default_rng(0).integers(0, 256, (12, 64, 64, 3), np.uint8)
+    written = set()
+    for _ in range(8):
+        video.write_mp4(tmp_path / "a.mp4", pictures, 24)
+        written.add((tmp_path / "a.mp4").read_bytes())
+    assert len(written) == 1
+
+
 def test_odd_sides_are_padded_by_repeating(tmp_path):
     video.write_mp4(tmp_path / "a.mp4", clip(2, 31, 45), 24)
     read = video.read(tmp_path / "a.mp4")
