@@ -8,6 +8,8 @@ configfile: f"{workflow.basedir}/config/config.yaml"
 
 
 include: "rules/common.smk"
+include: "rules/picture.smk"
+include: "rules/clip.smk"
 include: "rules/frames.smk"
 include: "rules/weights.smk"
 include: "rules/anchors.smk"

@@ -112,6 +112,19 @@ def frame_files(suite, scene):
     return EXPERIMENT.source_files(suite, scene, anchors=False)
 
 
+def clip_of(suite, scene):
+    """The clip that is generated of a prompt or a still picture; nothing for scenes that have one."""
+    return [f"results/{suite}/{scene}/clip.npz"] if EXPERIMENT.generated_clip(suite, scene) else []
+
+
+def picture_weights():
+    return EXPERIMENT.generator_weights("picture")
+
+
+def clip_weights():
+    return EXPERIMENT.generator_weights("clip")
+
+
 def anchor_files(suite, scene, source):
     return EXPERIMENT.source_files(suite, scene, anchors=True) if source == "imported" else []
 

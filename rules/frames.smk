@@ -1,6 +1,7 @@
 rule frames:
     input:
         files=asked(frame_files, "suite", "scene"),
+        clip=asked(clip_of, "suite", "scene"),
         code=code("frames"),
     output:
         frames="results/{suite}/{scene}/frames.npz",
@@ -17,5 +18,5 @@ rule frames:
     params:
         settings=asked(EXPERIMENT.frames_json, "suite", "scene"),
     shell:
-        "python -m stages.frames --out {output.frames} --truth {output.truth}"
+        "python -m stages.frames --out {output.frames} --truth {output.truth} --clip {input.clip}"
         " --settings {params.settings:q} --label {wildcards.scene} --log {log}"

@@ -1,7 +1,10 @@
 """The pipeline, one module or package a stage. Stages meet in files (`contracts.py`), never in imports.
 
 stage      reads                                writes
-frames     video, folder, dataset, procedural   frames.npz, truth.npz
+picture    prompt, weights                      picture.png, picture.json: a still picture
+clip       a still picture, weights             clip.npz: its object in motion, cut out
+frames     video, folder, dataset, procedural,  frames.npz, truth.npz
+           clip
 weights    config/weights.yaml, the network     resources/weights/<name>/receipt.json
 anchors    frames, the scene's source, weights  anchors.npz
 canonical  frames, anchors, weights             canonical.ply

@@ -305,11 +305,6 @@ def _generated(clip: Frames, weights: list[Path], settings: AnchorsRun, report: 
     chosen = settings.anchors
     micro = settings.source == "micro"
     name, drawing = (networks.MICRO, chosen.micro) if micro else (chosen.model, chosen)
-    if len(weights) != 1:
-        raise StageError(
-            f"--weights names {len(weights)} files; expected the receipt of {name}. Type "
-            f"`{networks.fetch_command(name)}` and give that file."
-        )
     if not images.has_alpha(clip.rgba):
         raise StageError(
             "the frames are opaque everywhere; expected RGBA with the object cut out, as Zero123++ was trained. Type "
@@ -322,9 +317,10 @@ def _generated(clip: Frames, weights: list[Path], settings: AnchorsRun, report: 
             f" and frames will disagree. Type `camera: {{fovy_deg: {cameras.fovy_deg}, radius: {cameras.radius}}}`"
         )
     device = choose(settings)
-    dtype = {"auto": "float16" if device.device.type == "cuda" else "float32"}.get(chosen.precision, chosen.precision)
+    dtype = device.precision(chosen.precision)
     try:
-        folder = networks.find(name, weights[0].parent.parent)
+        place = networks.given(name, weights)
+        folder = networks.find(name, place)
         model = zero123plus.load(folder, device.device, getattr(torch, dtype))
         # The small network knows the one size that it was trained on.
         view_size = model.for_vae.edge if micro else chosen.view_size
@@ -333,7 +329,7 @@ def _generated(clip: Frames, weights: list[Path], settings: AnchorsRun, report: 
         )
         report.say(f"{name} on {device.device} in {dtype}: {sampling}")
         views = zero123plus.sample(model, clip.rgba, sampling, report.progress)
-        made_by = networks.digest(name, weights[0].parent.parent)
+        made_by = networks.digest(name, place)
     except (networks.WeightsMissing, zero123plus.ModelError) as error:
         raise StageError(str(error)) from None
     except torch.OutOfMemoryError as error:
@@ -344,7 +340,7 @@ def _generated(clip: Frames, weights: list[Path], settings: AnchorsRun, report: 
         ) from None
     if device.device.type == "cuda":
         report.say(f"peak GPU memory {torch.cuda.max_memory_allocated() / 1e6:.0f} MB")
-    rgba, matted_by = matte(views, chosen.matte, chosen.matte_tolerance, report)
+    rgba, matted_by = matte(views, chosen.matte, chosen.matte_tolerance, "anchors", report)
     absent = np.argwhere(~(rgba[..., 3] > images.MASK_ALPHA).any(axis=(2, 3)))
     if len(absent):
         raise StageError(

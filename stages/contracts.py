@@ -185,6 +185,20 @@ class _Npz:
 
 
 @dataclass(frozen=True)
+class Clip(_Npz):
+    """A generated clip, cut out, at the size at which it was generated: what stage frames reads like a video."""
+
+    PICTURE_AXES: ClassVar[int] = 1
+
+    rgba: np.ndarray
+    """(T, H, W, 4) uint8, the object's place in the first frame in the middle"""
+    record: dict = field(default_factory=dict)
+
+    def check(self) -> None:
+        check_axes("Clip", {"rgba": "uint8 T H W 4"}, vars(self))
+
+
+@dataclass(frozen=True)
 class Frames(_Npz):
     """The input view over time."""
 

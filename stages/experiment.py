@@ -20,6 +20,7 @@ from stages.settings import (
     AutoencoderRun,
     BakeRun,
     CanonicalRun,
+    ClipRun,
     Config,
     CorpusRun,
     DenoiserRun,
@@ -30,6 +31,7 @@ from stages.settings import (
     MetricsRun,
     NetworksRun,
     OutsideRun,
+    PictureRun,
     PlayerRun,
     PromoteRun,
     ProtocolRun,
@@ -69,6 +71,10 @@ BASE_VARIANT = "stag4d"
 # Sources whose anchors do not depend on the seed are made once, under seed 0.
 SEEDLESS_ANCHORS = ("rendered", "imported", "inflated")
 GENERATED_ANCHORS = ("zero123plus", "micro")
+# Kinds of scenes whose clip is generated first.
+GENERATED_CLIPS = ("prompt", "image")
+# A scene of a prompt is named by its first words, up to so many letters.
+NAME_LETTERS = 40
 # Networks that this repository trains; only the target promote_priors writes here.
 PRIORS = "resources/priors"
 
@@ -83,7 +89,8 @@ class Experiment:
     def __init__(self, config: dict, root: Path = ROOT) -> None:
         self.root = root
         self.config: Config = parse(Config, config, "configuration")
-        self.suite = OWN_SUITE if self.config.path else self.config.suite
+        self.own = self._own()
+        self.suite = OWN_SUITE if self.own else self.config.suite
         self.scenes = self._chosen_scenes()
         self.variants = list(dict.fromkeys(self.config.variants))
         self.seeds = list(dict.fromkeys(self.config.seeds))
@@ -98,6 +105,22 @@ class Experiment:
             check_name("study", name)
             if name in self.variant_names():
                 raise SettingsError(f"study: {name!r} is the name of a variant; expected another one. Rename it.")
+
+    def _own(self) -> tuple[str, str, str] | None:
+        """Kind, source and scene name of the user's own clip, prompt or image; None when a suite is chosen."""
+        tree = self.config
+        given = {"path": tree.path, "prompt": tree.prompt, "image": tree.image}
+        given = {key: value for key, value in given.items() if value is not None}
+        if not given:
+            return None
+        if len(given) > 1:
+            raise SettingsError(f"{' and '.join(given)} are given; expected one of them. Leave the others out.")
+        ((key, value),) = given.items()
+        if not value.strip():
+            example = {"path": "clip.mp4", "prompt": "a corgi that runs", "image": "cat.png"}[key]
+            raise SettingsError(f"{key} is empty; type e.g. `{key}: {example}`, or leave it out.")
+        named = _first_words(value) if key == "prompt" else Path(value).stem
+        return "auto" if key == "path" else key, value, check_name("scene", tree.name or named)
 
     def check_sources(self) -> None:
         """Raise SettingsError if files of a chosen scene are missing."""
@@ -116,14 +139,15 @@ class Experiment:
 
     @functools.cache  # noqa: B019 - one Experiment lives as long as the Snakefile's process
     def suite_settings(self, suite: str) -> SuiteSettings:
-        """The scenes of a suite; the suite `own` holds the one scene of `path`."""
+        """The scenes of a suite; the suite `own` holds the one scene of `path`, `prompt` or `image`."""
         if suite == OWN_SUITE:
-            if not self.config.path:
+            if self.own is None:
                 raise SettingsError(
-                    "suite 'own' needs your clip; type `--config path=clip.mp4` or write `path: clip.mp4` in a file."
+                    "suite 'own' needs your clip; type `--config path=clip.mp4` or write `path: clip.mp4` in a file "
+                    "(or `prompt: ...`, or `image: cat.png`)."
                 )
-            name = check_name("scene", self.config.name or Path(self.config.path).stem)
-            return SuiteSettings(kind="auto", scenes={name: self.config.path})
+            kind, source, name = self.own
+            return SuiteSettings(kind=kind, scenes={name: source})
         path = self._named("suites", suite)
         return parse(SuiteSettings, read_yaml(path), str(path))
 
@@ -168,6 +192,17 @@ class Experiment:
         masks = self.config.frames.mask_path
         files = [*found.frames, *(file for track in found.truth for file in track.files)]
         return [str(file) for file in [*files, *(layouts.image_files(masks) if masks else [])]]
+
+    def generated_clip(self, suite: str, scene: str) -> bool:
+        """Whether a scene's clip is generated before it is fitted."""
+        return self.source(suite, scene).kind in GENERATED_CLIPS
+
+    def still(self, suite: str, scene: str) -> str:
+        """The still picture of which a scene's clip is generated: the user's, or the one drawn of a prompt."""
+        source = self.source(suite, scene)
+        if source.kind == "image":
+            return str(layouts.layout("image", source.source).frames[0])
+        return f"results/{suite}/{scene}/picture.png"
 
     # ---------------------------------------------------------------- variants
 
@@ -320,6 +355,16 @@ class Experiment:
         check_network(self.config.anchors.model, self.root)
         return [f"resources/weights/{self.config.anchors.model}/receipt.json"]
 
+    def generator_weights(self, stage: str) -> list[str]:
+        """The receipt of the network of stage `picture` or `clip`; raises SettingsError when it does other work."""
+        name = getattr(self.config, stage).model
+        check_network(name, self.root)
+        networks = read_yaml(self.root / "config" / "weights.yaml")
+        if networks[name].get("makes") != stage:
+            fit = ", ".join(other for other, about in networks.items() if about.get("makes") == stage)
+            raise SettingsError(f"{stage}.model: {name!r} does not make a {stage}; expected: {fit}")
+        return [f"{WEIGHTS}/{name}/receipt.json"]
+
     def guidance_weights(self, variant: str) -> list[str]:
         """The receipt of the network of a variant's score distillation, if it has one."""
         name = self.settings(variant).guidance.model
@@ -365,6 +410,17 @@ class Experiment:
 
     def promote_json(self) -> str:
         return canonical_json(PromoteRun(**self._run(self.config, 0), date=self.config.priors.date))
+
+    def picture_json(self, suite: str, scene: str) -> str:
+        source = self.source(suite, scene)
+        if source.kind != "prompt":
+            raise SettingsError(f"scene {scene!r} of suite {suite!r} is of kind {source.kind}; expected a prompt.")
+        return canonical_json(
+            PictureRun(**self._run(self.config, 0), prompt=source.source, picture=self.config.picture)
+        )
+
+    def clip_json(self) -> str:
+        return canonical_json(ClipRun(**self._run(self.config, 0), clip=self.config.clip))
 
     def frames_json(self, suite: str, scene: str) -> str:
         tree = self.config
@@ -475,6 +531,12 @@ def check_network(name: str, root: Path = ROOT) -> None:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else "it has: " + ", ".join(known)
         raise SettingsError(f"config/weights.yaml has no network {name!r}; {hint}")
+
+
+def _first_words(prompt: str) -> str:
+    """The beginning of a prompt as a name in paths; empty when it has no Latin letter or digit."""
+    words = re.sub(r"[^A-Za-z0-9]+", "_", prompt).strip("_").lower()
+    return words if len(words) <= NAME_LETTERS else words[: NAME_LETTERS + 1].rpartition("_")[0] or words[:NAME_LETTERS]
 
 
 def _stems(folder: Path) -> list[str]:

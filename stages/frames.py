@@ -20,7 +20,7 @@ import numpy as np
 
 from stages import cli
 from stages.cli import Reporter, StageError
-from stages.contracts import Frames, Truth
+from stages.contracts import Clip, Frames, Truth
 from stages.lib import images, layouts, video
 from stages.lib.cameras import EVALUATION_AZIMUTH_DEG, orbit
 from stages.lib.images import ImageError, Window
@@ -49,16 +49,23 @@ class Source:
     """(V, T) float64"""
     truth_elevation_deg: np.ndarray | None = None
     """(V, T) float64, absolute"""
+    record: dict | None = None
+    """how a generated clip was made; None for all others"""
 
 
-def main(out: Path, truth: Path, settings: FramesRun, report: Reporter) -> None:
-    """Decode, matte, recentre and resize a clip; write its frames and its ground-truth views."""
+def main(out: Path, truth: Path, settings: FramesRun, report: Reporter, clip: list[Path] = ()) -> None:
+    """Decode, matte, recentre and resize a clip (`clip`: one that was generated); write frames and ground truth."""
     try:
-        source = _render(settings, report) if settings.scene.kind == "procedural" else _read(settings, report)
+        if settings.scene.kind in ("prompt", "image"):
+            source = _generated(clip, settings, report)
+        else:
+            source = _render(settings, report) if settings.scene.kind == "procedural" else _read(settings, report)
         frames, views = build(source, settings.frames, settings.camera, report)
     except ImageError as error:
         raise StageError(str(error)) from None
     record = {**cli.record(settings, "frames"), "source_frames": list(source.names)}
+    if source.record is not None:
+        record["clip"] = source.record
     frames, views = Frames(**{**vars(frames), "record": record}), Truth(**{**vars(views), "record": record})
     frames.check()
     views.check()
@@ -83,7 +90,7 @@ def build(source: Source, settings: FramesSettings, camera: CameraSettings, repo
     rgba = matte(source, settings, report)
     masks = rgba[..., 3] > images.MASK_ALPHA
     check_object(masks, source.names, report)
-    window = _window(masks, settings, report)
+    window = _window(masks, settings, source.record is not None, report)
     size = settings.size
     resized = np.stack([images.resample(picture, window, size) for picture in rgba])
     for picture, name in zip(resized, source.names, strict=True):
@@ -133,6 +140,21 @@ def _render(settings: FramesRun, report: Reporter) -> Source:
         truth_azimuth_deg=angles.copy(),
         truth_elevation_deg=np.full(angles.shape, camera.elevation_deg),
     )
+
+
+def _generated(clips: list[Path], settings: FramesRun, report: Reporter) -> Source:
+    """The chosen frames of the clip that stage `clip` generated."""
+    if len(clips) != 1:
+        raise StageError(
+            f"--clip names {len(clips)} files; expected one, the clip of this {settings.scene.kind}. Make it with "
+            "`python -m stages.clip`."
+        )
+    made, chosen_by = Clip.load(clips[0]), settings.frames
+    chosen = layouts.chosen_frames(len(made.rgba), chosen_by.first, chosen_by.last, chosen_by.stride)
+    report.say(f"{settings.scene.source!r}: using {len(chosen)} of {len(made.rgba)} generated frames")
+    names = tuple(f"frame {index} of {clips[0].name}" for index in chosen)
+    masks = _read_masks(chosen_by, made.rgba, chosen, len(made.rgba)) if chosen_by.mask_path else None
+    return Source(made.rgba[list(chosen)], names, masks, record=made.record)
 
 
 def _read(settings: FramesRun, report: Reporter) -> Source:
@@ -315,7 +337,7 @@ def _key(key: str | int, n_frames: int) -> int:
 # ------------------------------------------------------------------ geometry
 
 
-def _window(masks: np.ndarray, settings: FramesSettings, report: Reporter) -> Window:
+def _window(masks: np.ndarray, settings: FramesSettings, generated: bool, report: Reporter) -> Window:
     """The square of source pixels that becomes a frame, one for the clip so that the object's motion stays."""
     height, width = masks.shape[1:]
     if settings.recentre:
@@ -324,6 +346,10 @@ def _window(masks: np.ndarray, settings: FramesSettings, report: Reporter) -> Wi
             f"recentred: source columns from {window.left}, rows from {window.top}, side {window.side} pixels "
             f"become {settings.size} (times {settings.size / window.side:.3f}), the object takes {settings.fill}"
         )
+    elif generated:
+        # What is beside the middle square is there because the network draws wide pictures only.
+        window = images.central_square(masks)
+        report.say(f"the middle {window.side} pixels of {width} x {height} become {settings.size}")
     else:
         window = images.padded_square(height, width)
         padded = "" if height == width else f"{width} x {height} padded to {window.side} x {window.side}, "

@@ -163,7 +163,7 @@ def main(
             chosen, size, settings.priors.corpus.condition_size, settings.threads, report.progress
         )
         opaque = zero123plus.sample(model, conditions, sampling, report.progress)
-        generated, _ = matte(opaque, "colour", settings.matte_tolerance, report)
+        generated, _ = matte(opaque, "colour", settings.matte_tolerance, "anchors", report)
         for moment, truth, condition, drawn in zip(chosen, truths, conditions, generated, strict=True):
             answers = {GENERATED: drawn, **constant_answers(condition, mean)}
             for answer, pictures in answers.items():

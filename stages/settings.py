@@ -19,7 +19,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-KINDS = ("procedural", "stag4d", "consistent4d", "diffusion4d", "images", "video")
+KINDS = ("procedural", "stag4d", "consistent4d", "diffusion4d", "images", "video", "prompt", "image")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
@@ -65,6 +65,67 @@ class FramesSettings(Section):
     )
     recentre: bool = Field(False, description="centre the object and scale it to `fill` (one transform for the clip)")
     fill: float = Field(0.7, gt=0.05, le=0.95, description="recentre: fraction of the side the object takes")
+
+
+class PictureSettings(Section):
+    """Text to image: the still picture of a prompt."""
+
+    model: str = Field("sdxl_base", description="the network, a name in config/weights.yaml, fetched first")
+    suffix: str = Field(
+        "one single object, full body in view, centered, plain white background",
+        description="added to every prompt, so that the object can be cut out",
+    )
+    negative: str = Field(
+        "several objects, cropped, scenery, floor, shadow, text, frame", description="what the picture is not to show"
+    )
+    seed: int = Field(0, ge=0, description="another seed is another picture of the same prompt")
+    size: int = Field(1024, ge=64, le=2048, multiple_of=64, description="side of the picture, pixels (SDXL: 1024)")
+    steps: int = Field(50, ge=1, le=1000, description="denoising steps (diffusers: 50)")
+    guidance: float = Field(5.0, ge=1, description="classifier-free guidance; 1 = none (diffusers: 5)")
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="auto = float16 on CUDA (as published), float32 on a CPU"
+    )
+
+
+class ClipSettings(Section):
+    """Image to video: the clip that a still picture becomes."""
+
+    model: str = Field("svd_xt", description="the network, a name in config/weights.yaml, fetched first")
+    seed: int = Field(0, ge=0, description="another seed is another motion of the same picture")
+    n_frames: int | None = Field(None, ge=2, description="frames of the clip; null = the network's own (SVD-XT: 25)")
+    height: int = Field(576, ge=64, le=2048, multiple_of=64, description="of the generated frames, pixels (SVD: 576)")
+    width: int = Field(1024, ge=64, le=2048, multiple_of=64, description="of the generated frames, pixels (SVD: 1024)")
+    steps: int = Field(25, ge=1, le=1000, description="denoising steps (diffusers: 25)")
+    guidance: tuple[float, float] = Field(
+        (1.0, 3.0), description="classifier-free guidance of the first and the last frame (SVD: 1 to 3)"
+    )
+    fps: int = Field(7, ge=2, le=60, description="frames a second that the network is told (SVD: 7)")
+    motion: int = Field(127, ge=0, le=255, description="how much is to move, SVD's motion bucket (SVD: 127)")
+    noise: float = Field(0.02, ge=0, le=1, description="noise on the picture; more = farther from it (SVD: 0.02)")
+    decode_frames: int = Field(8, ge=1, description="frames decoded in one call; lower = less memory")
+    fill: float = Field(
+        0.6, gt=0.1, le=0.95, description="fraction of the generated frames' smaller side that the object takes"
+    )
+    background: Literal["white", "grey"] = Field(
+        "white", description="behind the object; grey for an object that is white itself"
+    )
+    matte: Literal["auto", "rembg", "colour"] = Field(
+        "auto",
+        description="where alpha of an opaque picture and of the generated frames comes from: rembg's u2net, or the "
+        "distance to the background's colour; auto = rembg when it and its model are here",
+    )
+    matte_tolerance: float = Field(
+        0.12, gt=0, lt=1, description="colour matte: distance from the background at which alpha reaches 1, in [0, 1]"
+    )
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="auto = float16 on CUDA (as published), float32 on a CPU"
+    )
+
+    @model_validator(mode="after")
+    def _sensible(self) -> ClipSettings:
+        if not 1 <= self.guidance[0] <= self.guidance[1]:
+            raise ValueError(f"guidance {self.guidance}: expected two numbers from 1 on, the first not above the last")
+        return self
 
 
 class WeightsSettings(Section):
@@ -516,7 +577,13 @@ class Config(Section):
     path: str | None = Field(
         None, description="your own clip: a video, a folder of images or of a known layout; replaces suite"
     )
-    name: str | None = Field(None, description="scene name for `path`; null = the file's name")
+    prompt: str | None = Field(
+        None, description="text to 4D: what is drawn, animated and fitted (SDXL, SVD); replaces suite"
+    )
+    image: str | None = Field(None, description="image to 4D: one still picture that is animated (SVD); replaces suite")
+    name: str | None = Field(
+        None, description="scene name for `path`, `prompt` or `image`; null = from the file's name or the words"
+    )
     scenes: list[str] | None = Field(None, description="subset of the suite's scenes; null = all")
     variants: list[str] = Field(
         ["static", "stag4d", "4dstr"], min_length=1, description="names of files in config/variants/"
@@ -528,6 +595,8 @@ class Config(Section):
     )
     checkpoint_interval_s: float = Field(30.0, gt=0, description="seconds between a fit's checkpoints")
     camera: CameraSettings = CameraSettings()
+    picture: PictureSettings = PictureSettings()
+    clip: ClipSettings = ClipSettings()
     frames: FramesSettings = FramesSettings()
     weights: WeightsSettings = WeightsSettings()
     anchors: AnchorsSettings = AnchorsSettings()
@@ -553,15 +622,17 @@ class Config(Section):
 class SuiteSettings(Section):
     """One file of config/suites/: scenes of one kind."""
 
-    kind: Literal["auto", "procedural", "stag4d", "consistent4d", "diffusion4d", "images", "video"]
+    kind: Literal[("auto", *KINDS)]  # type: ignore[valid-type]
     n_frames: int = Field(24, ge=1, description="procedural scenes: times sampled in [0, 1]")
     camera: CameraSettings | None = Field(None, description="the suite's own camera; null = the configuration's")
-    scenes: dict[str, str] = Field(description="scene name: procedural object, or path")
+    scenes: dict[str, str] = Field(description="scene name: procedural object, path, or prompt")
 
     @model_validator(mode="after")
     def _names(self) -> SuiteSettings:
-        for scene in self.scenes:
+        for scene, source in self.scenes.items():
             check_name("scene", scene)
+            if self.kind == "prompt" and not source.strip():
+                raise SettingsError(f"scene {scene!r} has an empty prompt; type what to show, e.g. a corgi that runs")
         return self
 
 
@@ -587,6 +658,15 @@ class Run(Section):
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = Field(1, ge=1)
+
+
+class PictureRun(Run):
+    prompt: str
+    picture: PictureSettings
+
+
+class ClipRun(Run):
+    clip: ClipSettings
 
 
 class FramesRun(Run):

@@ -37,6 +37,82 @@ def test_one_line_of_config_brings_an_own_clip(tmp_path):
     assert found.anchors_source("own", "cat", "stag4d") == "inflated"
 
 
+@pytest.mark.parametrize(
+    ("prompt", "name"),
+    [
+        ("a corgi running", "a_corgi_running"),
+        ("A frog: green, small!", "a_frog_green_small"),
+        ("an astronaut that waves with both of its arms and legs", "an_astronaut_that_waves_with_both_of_its"),
+        ("x" * 60, "x" * 40),
+    ],
+)
+def test_one_line_of_config_brings_a_prompt(prompt, name):
+    found = experiment(prompt=prompt)
+    assert (found.suite, found.scenes) == ("own", [name])
+    assert found.source("own", name).model_dump() == {"kind": "prompt", "source": prompt, "n_frames": 24}
+    assert found.source_files("own", name, anchors=False) == []
+    assert found.still("own", name) == f"results/own/{name}/picture.png"
+    assert json.loads(found.picture_json("own", name))["prompt"] == prompt
+    assert found.anchors_source("own", name, "stag4d") == "inflated"
+    assert experiment(prompt=prompt, name="mine").scenes == ["mine"]
+
+
+def test_one_line_of_config_brings_a_still_picture(tmp_path, monkeypatch):
+    (tmp_path / "cat.png").write_bytes(b"")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    found = experiment(image="~/cat.png")
+    assert (found.suite, found.scenes) == ("own", ["cat"])
+    assert found.generated_clip("own", "cat") and not experiment().generated_clip("embedded", "walk")
+    assert found.still("own", "cat") == f"{tmp_path}/cat.png"
+    with pytest.raises(SettingsError, match="scene 'cat' of suite 'own' is of kind image; expected a prompt"):
+        found.picture_json("own", "cat")
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"prompt": " "}, "prompt is empty; type e.g. `prompt: a corgi that runs`"),
+        ({"prompt": "a cat", "image": "cat.png"}, "prompt and image are given; expected one of them"),
+        ({"prompt": "一只狗"}, "scene name '' cannot be used in paths: .* Type `name: scene1`"),
+        ({"image": "nowhere.png"}, r"nowhere.png does not exist; expected one still picture \(png, "),
+        ({"image": "."}, "is a folder; expected one still picture .* type `path: ...` for a clip"),
+    ],
+)
+def test_a_prompt_or_picture_that_cannot_be_used(given, text):
+    given = {"name": "here", **given} if given.get("image") == "." else given
+    with pytest.raises(SettingsError, match=text):
+        experiment(**given).check_sources()
+
+
+def test_generators_are_asked_for_by_what_they_make():
+    found = experiment(prompt="a cat")
+    assert found.generator_weights("picture") == ["resources/weights/sdxl_base/receipt.json"]
+    assert found.generator_weights("clip") == ["resources/weights/svd_xt/receipt.json"]
+    wrong = experiment(prompt="a cat", clip={"model": "zero123plus_v11"})
+    with pytest.raises(SettingsError, match=r"clip.model: 'zero123plus_v11' does not make a clip; expected: svd_xt"):
+        wrong.generator_weights("clip")
+    with pytest.raises(SettingsError, match="no network 'sdxl'; did you mean 'sdxl_base'"):
+        experiment(picture={"model": "sdxl"}).generator_weights("picture")
+
+
+def test_the_prompts_are_fourteen():
+    scenes = experiment(suite="prompts").suite_settings("prompts").scenes
+    assert len(scenes) == 14 == len(set(scenes.values()))
+
+
+@pytest.mark.parametrize(
+    ("section", "text"),
+    [
+        ({"picture": {"size": 1000}}, "picture.size: got 1000; expected: .*multiple of 64"),
+        ({"clip": {"guidance": [3, 1]}}, "expected two numbers from 1 on, the first not above the last"),
+        ({"clip": {"n_frames": 1}}, "clip.n_frames: got 1; expected: .*greater than or equal to 2"),
+    ],
+)
+def test_settings_of_generators_out_of_range(section, text):
+    with pytest.raises(SettingsError, match=text):
+        experiment(**section)
+
+
 def test_a_variant_is_an_overlay():
     found = experiment()
     assert found.settings("static").dynamic.method == "static"

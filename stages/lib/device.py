@@ -31,6 +31,11 @@ class Device:
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
         return {"device": name, "backend": self.backend}
 
+    def precision(self, chosen: str) -> str:
+        """The type of a diffusion model's numbers; auto = float16 on CUDA (as published), float32 on a CPU."""
+        automatic = "float16" if self.device.type == "cuda" else "float32"
+        return automatic if chosen == "auto" else chosen
+
 
 def choose(settings: Run) -> Device:
     """Resolve `device: auto` and fix the thread count; raises SettingsError when it cannot be had."""

@@ -47,23 +47,17 @@ def open_guidance(
     from stages.lib import weights as networks
     from stages.lib.diffusion import distillation, zero123
 
-    if len(weights) != 1:
-        raise StageError(
-            f"--weights names {len(weights)} files; expected the receipt of {settings.model}. Type "
-            f"`{networks.fetch_command(settings.model)}` and give that file."
-        )
     if not images.has_alpha(clip.rgba):
         raise StageError(
             "the frames are opaque everywhere; expected RGBA with the object cut out, as Zero123 was trained. Type "
             "`frames.matte: colour`, give mask files, or type `guidance.model: null`."
         )
-    dtype = {"auto": "float16" if device.device.type == "cuda" else "float32"}.get(
-        settings.precision, settings.precision
-    )
+    dtype = device.precision(settings.precision)
     try:
         about = networks.entry(settings.model)
-        folder = networks.find(settings.model, weights[0].parent.parent)
-        made_by = networks.digest(settings.model, weights[0].parent.parent)
+        place = networks.given(settings.model, weights)
+        folder = networks.find(settings.model, place)
+        made_by = networks.digest(settings.model, place)
         model = zero123.load(folder, about["pose"], about["side"], device.device, getattr(torch, dtype))
         order = np.argsort(anchors.frame, kind="stable")
         pictures = np.concatenate([clip.rgba[:, None], anchors.rgba[order]], axis=1)[frames]

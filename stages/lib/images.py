@@ -158,6 +158,21 @@ def around(masks: np.ndarray, fill: float) -> Window:
     return Window(int(left + right - side) // 2, int(top + bottom - side) // 2, side)
 
 
+def central_square(masks: np.ndarray) -> Window:
+    """The square in the middle of a picture that holds all masks (T, H, W) bool.
+
+    Its side is the picture's shorter one, or as much more as an object that moves out of it needs, up to the longer.
+    """
+    height, width = masks.shape[1:]
+    rows, columns = np.flatnonzero(masks.any(axis=(0, 2))), np.flatnonzero(masks.any(axis=(0, 1)))
+    # Twice the distance from the middle to the farthest edge of a pixel of the object.
+    reach = max(
+        height - 2 * rows[0], 2 * (rows[-1] + 1) - height, width - 2 * columns[0], 2 * (columns[-1] + 1) - width
+    )
+    side = min(max(int(reach), min(height, width)), max(height, width))
+    return Window((width - side) // 2, (height - side) // 2, side)
+
+
 def resample(rgba: np.ndarray, window: Window, size: int) -> np.ndarray:
     """Cut `window` from straight uint8 (H, W, 4), transparent outside the picture, and scale it to (size, size, 4).
 

@@ -10,6 +10,8 @@ ground-truth view over time, from a fixed or a moving camera.
     diffusion4d   <source>/front_frame{i}.png, and if present <source>/multi_frame{i}.png
     images        <source>/*.png (jpg, jpeg, webp, bmp, tif, tiff), ordered by the numbers in their names
     video         <source> is one file: mp4, m4v, mov, webm, mkv, avi, gif
+    image         <source> is one still picture, of which a clip is generated
+    prompt        no files at all, <source> is the text of which picture and clip are generated
     procedural    no files at all
 
 Conventions: files are in numeric order (2 before 10). Azimuths are relative to the input camera, positive
@@ -19,6 +21,7 @@ This module is imported while Snakemake parses the Snakefile, so it imports the 
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -85,7 +88,7 @@ def detect_kind(path: str | Path) -> str:
         if path.suffix.lower() in IMAGE_SUFFIXES:
             raise SettingsError(
                 f"{path} is one picture; expected a clip of at least 2 frames. Type the folder that holds all of "
-                f"them, e.g. `path: {path.parent}`, or a video file."
+                f"them, e.g. `path: {path.parent}`, or a video file; or `image: {path}` to have a clip generated."
             )
         raise SettingsError(f"{path} has the suffix {path.suffix!r}; {EXPECTED}. Convert it, or correct `path`.")
     if not path.exists():
@@ -111,12 +114,15 @@ def layout(kind: str, source: str | Path) -> Layout:
         "stag4d": _stag4d,
         "consistent4d": _consistent4d,
         "diffusion4d": _diffusion4d,
+        "prompt": lambda _: Layout(),
+        "image": lambda path: Layout(frames=(_still(path),)),
     }
     if kind == "auto":
         kind = detect_kind(source)
     if kind not in readers:
         raise SettingsError(f"kind {kind!r} is unknown; expected one of {', '.join(readers)}, auto.")
-    return readers[kind](Path(source).expanduser())
+    # Path.expanduser refuses an unknown user, as a prompt that begins with ~ would name.
+    return readers[kind](Path(os.path.expanduser(source)))
 
 
 def image_files(folder: str | Path) -> tuple[Path, ...]:
@@ -197,6 +203,17 @@ def _consecutive(folder: Path, prefix: str, suffix: str, count: int | None = Non
                 "Restore it, or renumber the files from 0."
             )
     return tuple(folder / f"{prefix}{index}{suffix}" for index in range(expected))
+
+
+def _still(path: Path) -> Path:
+    if not path.is_file() or path.suffix.lower() not in IMAGE_SUFFIXES:
+        state = "is no picture" if path.is_file() else "is a folder" if path.is_dir() else "does not exist"
+        suffixes = ", ".join(suffix[1:] for suffix in IMAGE_SUFFIXES)
+        raise SettingsError(
+            f"{path} {state}; expected one still picture ({suffixes}), of which a clip is generated. Correct `image`, "
+            "or type `path: ...` for a clip that is there already."
+        )
+    return path
 
 
 def _video(path: Path) -> Layout:

@@ -1,6 +1,6 @@
 """Alpha for generated views, whose background is plain but never quite constant.
 
-    colour   the distance to the background's colour, measured at the border of each frame's six views
+    colour   the distance to the background's colour, measured at the border of all views of a frame together
     rembg    the u2net of rembg, when package and model are on this machine; nothing is downloaded
 
 Conventions: F frames, V views; uint8, straight alpha.
@@ -34,17 +34,18 @@ def _rembg_lacks() -> str | None:
     return None
 
 
-def matte(views: np.ndarray, choice: str, tolerance: float, report: Reporter) -> tuple[np.ndarray, str]:
+def matte(views: np.ndarray, choice: str, tolerance: float, section: str, report: Reporter) -> tuple[np.ndarray, str]:
     """Give alpha to opaque views: uint8 (F, V, H, W, 3) to (F, V, H, W, 4), and the word for how it was done.
 
-    choice: auto, rembg or colour. Raises StageError when rembg is asked for and not here.
+    choice: auto, rembg or colour; `section` of the settings asks for it and is named in what is said. Raises StageError
+    when rembg is asked for and not here.
     """
     lacks = _rembg_lacks()
     if choice == "rembg" and lacks:
-        raise StageError(f"anchors.matte is rembg but {lacks}, or `anchors.matte: colour`.")
+        raise StageError(f"{section}.matte is rembg but {lacks}, or `{section}.matte: colour`.")
     done = "rembg" if choice == "rembg" or (choice == "auto" and not lacks) else "colour"
-    report.say(f"matte of the anchors: {done}" + (f" (rembg: {lacks})" if choice == "auto" and lacks else ""))
-    rgba = _by_rembg(views) if done == "rembg" else _by_colour(views, tolerance, report)
+    report.say(f"{section}.matte: {done}" + (f" (rembg: {lacks})" if choice == "auto" and lacks else ""))
+    rgba = _by_rembg(views) if done == "rembg" else _by_colour(views, tolerance, section, report)
     return images.without_noise(rgba), done
 
 
@@ -55,7 +56,7 @@ def _by_rembg(views: np.ndarray) -> np.ndarray:
     return np.stack([np.stack([remove(view, session=session) for view in frame]) for frame in views])
 
 
-def _by_colour(views: np.ndarray, tolerance: float, report: Reporter) -> np.ndarray:
+def _by_colour(views: np.ndarray, tolerance: float, section: str, report: Reporter) -> np.ndarray:
     cut, least = [], 1.0
     for frame in views:
         background, constant = images.background_colour(frame, tolerance)
@@ -63,7 +64,7 @@ def _by_colour(views: np.ndarray, tolerance: float, report: Reporter) -> np.ndar
         cut.append(np.stack([images.colour_matte(view, background, tolerance) for view in frame]))
     if least < images.CONSTANT_FRACTION:
         report.announce(
-            f"warning: in one frame only {least:.0%} of the border of its generated views has the background's colour; "
-            "expected a plain one. Look at the anchors; `anchors.matte: rembg` needs no plain background"
+            f"warning: in one frame only {least:.0%} of the border of what was generated has the background's colour; "
+            f"expected a plain one. Look at it; `{section}.matte: rembg` needs no plain background"
         )
     return np.stack(cut)

@@ -92,6 +92,16 @@ def find(name: str, folder: Path | None = None) -> Path:
     return place
 
 
+def given(name: str, receipts: list[Path]) -> Path:
+    """The folder of networks that a stage's `--weights` names by one receipt; raises WeightsMissing otherwise."""
+    if len(receipts) != 1:
+        raise WeightsMissing(
+            f"--weights names {len(receipts)} files; expected the receipt of {name}. Type `{fetch_command(name)}` and "
+            "give that file."
+        )
+    return receipts[0].parent.parent
+
+
 def digest(name: str, folder: Path | None = None) -> str:
     """One sha256 for a network, recorded in results; raises what `find` raises."""
     place = find(name, folder)

@@ -34,6 +34,12 @@ def test_the_words_of_cuda_asked_for_in_vain(monkeypatch):
         device.describe(Run(device="cuda"))
 
 
+def test_precision_of_diffusion_models():
+    chosen = device.choose(Run(device="cpu"))
+    assert (chosen.precision("auto"), chosen.precision("bfloat16")) == ("float32", "bfloat16")
+    assert device.Device(torch.device("cuda"), "gsplat", 1).precision("auto") == "float16"
+
+
 def test_cuda_asked_for_in_vain(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SettingsError, match="torch sees no CUDA device here; type `device: cpu` or `device: auto`"):

@@ -127,6 +127,17 @@ def test_around_centres_the_union_of_the_clip():
     assert images.around(masks, 0.5) == Window(65, -20, 140)
 
 
+def test_the_central_square_grows_with_what_moves_out_of_it():
+    masks = np.zeros((2, 10, 20), dtype=bool)
+    masks[0, 4:6, 9:11] = True
+    assert images.central_square(masks) == Window(5, 0, 10)
+    masks[1, 4:6, 2] = True
+    assert images.central_square(masks) == Window(2, -3, 16)
+    masks[1, 5, 0] = True
+    assert images.central_square(masks) == Window(0, -5, 20)
+    assert images.central_square(masks.swapaxes(1, 2)) == Window(-5, 0, 20)
+
+
 # ------------------------------------------------------------------ colour matte
 
 

@@ -144,6 +144,18 @@ def test_a_missing_folder(tmp_path):
         layouts.layout("images", tmp_path / "scene")
 
 
+def test_a_still_picture_and_a_prompt_are_no_clip(tmp_path):
+    still = touch(tmp_path, "cat.png") / "cat.png"
+    assert layouts.layout("image", still).frames == (still,)
+    assert layouts.layout("prompt", "~nobody jumps").files == ()
+    with pytest.raises(
+        SettingsError, match=r"cat.png is one picture; .* or `image: .*cat.png` to have a clip generated"
+    ):
+        layouts.detect_kind(still)
+    with pytest.raises(SettingsError, match=r"cat.mp4 is no picture; expected one still picture \(png, jpg"):
+        layouts.layout("image", touch(tmp_path, "cat.mp4") / "cat.mp4")
+
+
 def test_unknown_kind():
     with pytest.raises(SettingsError, match=r"kind 'movie' is unknown; expected one of procedural, video"):
         layouts.layout("movie", "x")

@@ -161,7 +161,7 @@ def test_a_view_without_an_object(tmp_path, receipts, monkeypatch):
 
 def matted(choice: str, picture: np.ndarray) -> tuple[np.ndarray, str, str]:
     log = io.StringIO()
-    rgba, word = matting.matte(np.stack([picture] * 6)[None], choice, 0.12, Reporter("a", "", log, log))
+    rgba, word = matting.matte(np.stack([picture] * 6)[None], choice, 0.12, "anchors", Reporter("a", "", log, log))
     return rgba, word, log.getvalue()
 
 

@@ -13,6 +13,9 @@ CASES = {
     "scene twice": ("suite: embedded\nscenes: [walk, walk]", "scenes: 'walk' is given twice"),
     "name with a space": ("path: 'my clip.mp4'", "scene name 'my clip' cannot be used in paths"),
     "name with a shell character": ("path: x.mp4\nname: 'a;b'", "scene name 'a;b' cannot be used in paths"),
+    "empty prompt": ('prompt: ""', "prompt is empty; type e.g. `prompt: a corgi that runs`"),
+    "prompt and clip": ("prompt: a frog\npath: frog.mp4", "path and prompt are given; expected one of them"),
+    "missing picture": ("image: frog.png", "frog.png does not exist; expected one still picture"),
     "missing video": ("path: nowhere.mp4", "nowhere.mp4"),
 }
 

@@ -41,6 +41,8 @@ def imports(path: Path) -> set[str]:
 
 STAGES = (
     "weights",
+    "picture",
+    "clip",
     "frames",
     "anchors",
     "canonical",

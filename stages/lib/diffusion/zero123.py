@@ -27,7 +27,8 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from transformers import CLIPVisionModelWithProjection
 
-from stages.lib.diffusion.zero123plus import ModelError, Preprocessor
+from stages.lib.diffusion.components import ModelError, check_widths, component
+from stages.lib.diffusion.zero123plus import Preprocessor
 
 POSE_TERMS = 4
 POSES = ("distance", "elevation")
@@ -113,28 +114,12 @@ def load(folder: Path, pose: str, side: int, device: torch.device, dtype: torch.
             f"{folder} predicts {scheduler['prediction_type']!r}; expected 'epsilon', as Zero123 does. "
             "Name a Zero123 in guidance.model."
         )
-    loaded = {name: _component(folder / name, kind, dtype).to(device) for name, kind in COMPONENTS.items()}
+    loaded = {name: component(folder / name, kind, dtype).to(device) for name, kind in COMPONENTS.items()}
     alphas_cumprod = DDIMScheduler.from_config(scheduler).alphas_cumprod.to(device)
     for_clip = Preprocessor.read(folder / PREPROCESSOR)
     model = Zero123(**loaded, alphas_cumprod=alphas_cumprod, for_clip=for_clip, pose=pose, side=side)
     _check(folder, model)
     return model
-
-
-def _component(place: Path, kind: type, dtype: torch.dtype) -> nn.Module:
-    try:
-        network, about = kind.from_pretrained(
-            place, torch_dtype=dtype, local_files_only=True, output_loading_info=True, use_safetensors=None
-        )
-        # The libraries only warn of these, and leave random numbers in their place.
-        if about["missing_keys"]:
-            raise ValueError(f"it lacks the weights {', '.join(sorted(about['missing_keys'])[:3])}, ...")
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise ModelError(
-            f"{place} cannot be read as {kind.__name__}: {first} Fetch this folder again, or copy it whole."
-        ) from None
-    return network.eval().requires_grad_(False)
 
 
 def _check(folder: Path, model: Zero123) -> None:
@@ -148,12 +133,7 @@ def _check(folder: Path, model: Zero123) -> None:
         "image_encoder.projection_dim": (vision.projection_dim, projection.embedding_dim),
         "clip_camera_projection.additional_embeddings": (projection.additional_embeddings, POSE_TERMS),
     }
-    for name, (found, expected) in widths.items():
-        if found != expected:
-            raise ModelError(
-                f"{folder}: {name} is {found}, expected {expected} to fit the other components. This is no Zero123; "
-                "name one in guidance.model."
-            )
+    check_widths(folder, widths, "Zero123", "guidance.model")
     multiple = model.factor * 2 ** (len(unet.block_out_channels) - 1)
     if model.side % multiple:
         raise ModelError(

@@ -27,6 +27,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
+from stages.lib.diffusion.components import ModelError, check_widths
 from stages.lib.diffusion.reference import Tokens, attach
 
 ROWS, COLUMNS = 3, 2
@@ -41,10 +42,6 @@ COMPONENTS = {
     "vision_encoder": CLIPVisionModelWithProjection,
 }
 PREPROCESSORS = ("feature_extractor_vae", "feature_extractor_clip")
-
-
-class ModelError(RuntimeError):
-    """A folder or request that is no Zero123++; the text says what was found, what was expected, what to type."""
 
 
 @dataclass(frozen=True)
@@ -177,12 +174,7 @@ def _check(folder: Path, loaded: dict, tokens: int) -> None:
         "vision_encoder.projection_dim": (vision.projection_dim, text.hidden_size),
         "ramping_coefficients": (tokens, text.max_position_embeddings),
     }
-    for name, (found, expected) in widths.items():
-        if found != expected:
-            raise ModelError(
-                f"{folder}: {name} is {found}, expected {expected} to fit the other components. This is no Zero123++; "
-                "name one in anchors.model."
-            )
+    check_widths(folder, widths, "Zero123++", "anchors.model")
 
 
 def over_grey(rgba: np.ndarray) -> np.ndarray:
