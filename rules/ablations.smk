@@ -214,3 +214,33 @@ use rule table2 as sds with:
         "results/benchmarks/sds.jsonl"
     params:
         settings=comparison_json("sds"),
+
+
+use rule table2 as anchor_cost with:
+    input:
+        metrics=compared_metrics("anchor_cost"),
+        beside=compared_files("anchor_cost"),
+        networks=compared_networks("anchor_cost"),
+        papers=shipped("config/reported/papers.csv"),
+        code=code("ablations"),
+    output:
+        csv=report(
+            "results/anchor_cost.csv",
+            caption="../workflow/report/ablations.rst",
+            category="Tables",
+            labels={"table": "anchor_cost", "form": "CSV"},
+        ),
+        markdown="results/anchor_cost.md",
+        tex="results/anchor_cost.tex",
+        plot=report(
+            "results/anchor_cost.png",
+            caption="../workflow/report/ablations.rst",
+            category="Tables",
+            labels={"table": "anchor_cost", "form": "picture"},
+        ),
+    log:
+        "results/logs/anchor_cost.log",
+    benchmark:
+        "results/benchmarks/anchor_cost.jsonl"
+    params:
+        settings=comparison_json("anchor_cost"),

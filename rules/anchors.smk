@@ -21,3 +21,14 @@ rule anchors:
     shell:
         "python -m stages.anchors --frames {input.frames} --weights {input.weights} --out {output}"
         " --settings {params.settings:q} --label {wildcards.scene} --log {log}"
+
+
+use rule anchors as fused_anchors with:
+    output:
+        "results/{suite}/{scene}/anchors/{source}/{fusion}/seed{seed}/anchors.npz",
+    log:
+        "results/{suite}/{scene}/anchors/{source}/{fusion}/seed{seed}/logs/anchors.log",
+    benchmark:
+        "results/{suite}/{scene}/anchors/{source}/{fusion}/seed{seed}/benchmarks/anchors.jsonl"
+    params:
+        settings=asked(EXPERIMENT.anchors_json, "suite", "scene", "source", "seed", "fusion"),

@@ -1,6 +1,7 @@
 # The only Python of the workflow: it hands wildcards to stages/experiment.py and sets the machine's limits.
 import fcntl
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ sys.path.insert(0, str(workflow.basedir))
 from stages.experiment import Experiment
 from stages.lib.comparisons import CLAIMED, GROWTH, AblationsRun, ClaimsRun, GrowthRun, compare
 from stages.lib.imports import code as stage_code
-from stages.settings import PLAIN_TABLES, PLOTTED_TABLES, SettingsError, canonical_json
+from stages.settings import CONSTANT_ANSWERS, PLAIN_TABLES, PLOTTED_TABLES, SettingsError, canonical_json
 
 try:
     EXPERIMENT = Experiment(config, Path(workflow.basedir))
@@ -28,6 +29,8 @@ wildcard_constraints:
     recipe=EXPERIMENT.config.priors.recipe,
     network="[A-Za-z0-9_]+",
     seed="[0-9]+",
+    fusion="|".join(map(re.escape, EXPERIMENT.fusions())),
+    answer="|".join(CONSTANT_ANSWERS),
 
 
 # Jobs run this interpreter. glibc gives big blocks back to the kernel at every free, which costs a CPU torch
@@ -408,3 +411,17 @@ def growth_json():
         return canonical_json(GrowthRun(device=device, threads=threads, comparisons=comparisons))
 
     return asked(text)
+
+
+def likeness_blocks():
+    """The suites of the anchors' table, with their scenes."""
+    suites = dict.fromkeys(EXPERIMENT.config.likeness.suites)
+    return [EXPERIMENT.likeness_block(suite, scenes_of(suite)) for suite in suites]
+
+
+def likeness_files():
+    return EXPERIMENT.likeness_files(likeness_blocks())
+
+
+def fusion_json():
+    return EXPERIMENT.fusion_json(likeness_blocks())

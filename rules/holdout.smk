@@ -7,6 +7,7 @@ rule holdout:
         quality="results/priors/{recipe}/quality.csv",
         views="results/priors/{recipe}/quality_views.csv",
         sheet="results/priors/{recipe}/quality.png",
+        mean_views="results/priors/{recipe}/mean_views.png",
         card="results/priors/{recipe}/model_card.md",
     log:
         "results/priors/{recipe}/logs/holdout.log",
@@ -24,5 +25,5 @@ rule holdout:
         settings=EXPERIMENT.holdout_json(),
     shell:
         "python -m stages.holdout --network {input.network} --corpus {input.corpus} --out {output.quality}"
-        " --views {output.views} --sheet {output.sheet} --model-card {output.card}"
+        " --views {output.views} --sheet {output.sheet} --mean-views {output.mean_views} --model-card {output.card}"
         " --settings {params.settings:q} --label {wildcards.recipe} --log {log}"

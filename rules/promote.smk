@@ -5,6 +5,7 @@ rule promote_priors:
             f"results/priors/{EXPERIMENT.config.priors.recipe}/model_card.md",
             f"results/priors/{EXPERIMENT.config.priors.recipe}/quality.csv",
             f"results/priors/{EXPERIMENT.config.priors.recipe}/quality.png",
+            f"results/priors/{EXPERIMENT.config.priors.recipe}/mean_views.png",
             f"results/priors/{EXPERIMENT.config.priors.recipe}/denoiser_curve.csv",
             f"results/priors/{EXPERIMENT.config.priors.recipe}/denoiser_curve.png",
             f"results/priors/{EXPERIMENT.config.priors.recipe}/autoencoder_curve.csv",

@@ -23,9 +23,11 @@ metrics    views, sequence, frames, truth       metrics.csv
 networks   the same, public weights             networks.csv, features.npz
 tables     metrics of all scenes                results/table1.csv, .md, .tex
 protocol   views and truth of all scenes        results/protocol.csv, .md
-ablations  metrics and counts of many fits      results/table2 to 5, comparison, sweep, sds: .csv, .md, .tex, .png
+ablations  metrics and counts of many fits      results/table2 to 5, comparison, sweep, sds, anchor_cost: 4 files each
 growth     the same, of clips of three lengths  results/growth.csv, .md, .png
-claims     the same                             results/claims.csv, .md
+likeness   frames, generated anchors, truth     likeness.csv beside the anchors
+fusion     likeness of all anchors              results/anchors.csv, .md, .tex, .png
+claims     metrics of many fits                 results/claims.csv, .md
 page       frames, turning pictures, players    gallery.html: all scenes by all methods
 study      orbits of all methods, frames        study/: a blind page for participants; study_key.json
 preferences  saved answers, the study's key     results/table6.csv, .md, .tex
@@ -40,7 +42,7 @@ The small priors, which no target but promote_priors asks for:
 corpus       the embedded suite's training families    results/priors/<recipe>/corpus.npz
 autoencoder  corpus                                    autoencoder/, its curve
 denoiser     corpus, autoencoder                       zero123plus/ in the public layout, its curve
-holdout      the network, corpus                       quality.csv, quality_views.csv, quality.png, model_card.md
+holdout      the network, corpus                       quality.csv and pictures, mean_views.png, model_card.md
 promote      all of these                              resources/priors/micro_zero123plus/
 
 `python -m stages.viewer` shows sequences and checkpoints in the browser (extra [viewer]); it writes nothing.

@@ -1,14 +1,15 @@
 """ablations: variants of one method on the same scenes and seeds, as CSV, Markdown and a picture.
 
 Reads the metrics.csv of every fit of a comparison, and beside it gaussians.csv, the fit's benchmark and, where the
-comparison asks for it, speed.csv; writes table2 to table5, the comparison of the methods or the sweep of sizes.
+comparison asks for it, speed.csv; writes table2 to table5, the comparison of the methods, the sweep of sizes, sds or
+anchor_cost.
 
 Conventions
 -----------
 - Rows stand in the comparison's own order, one a variant; columns are those of table 1, then `psnr_sudden`,
   `gaussians` (mean per frame), `fit_s`, `fit_cpu_s`, `fit_mb`, and where they apply the encoder's figures and
   `length` (T).
-- A difference is a variant's score minus the base's on the same scene and seed.
+- A difference is a variant's score minus its base's on the same scene and seed.
 - All fits share one provenance, else nothing is written. A variant or scene that was not run has its reason.
 - `fit_s`, `fit_cpu_s`, `fit_mb` and frame rates are measurements of this machine: they alone differ between equal runs.
 """
@@ -23,7 +24,7 @@ from stages import cli
 from stages.cli import Reporter
 from stages.contracts import replacing
 from stages.lib import charts, fit_files, latex, reported
-from stages.lib.comparisons import AblationsRun, Comparison
+from stages.lib.comparisons import AblationsRun, ComparedVariant, Comparison
 from stages.lib.scores import (
     EXTRA_METRICS,
     HEADER,
@@ -31,6 +32,7 @@ from stages.lib.scores import (
     SPEED_METRICS,
     Metric,
     absent_lines,
+    estimate_cell,
     fit_scores,
     grid_lines,
     heading,
@@ -45,9 +47,9 @@ from stages.lib.scores import (
     with_sets,
     write_csv,
 )
-from stages.lib.statistics import NO_PAIR, ONE_OBJECT, Estimate, estimate, paired_differences
+from stages.lib.statistics import estimate, paired_differences
 
-DIFFERENCES = ("psnr_masked", "ssim", "tof", "dtssd", "warp_gap", "psnr", "psnr_sudden")
+DIFFERENCES = ("psnr_masked", "ssim", "tof", "dtssd", "warp_gap", "psnr", "psnr_sudden", "iou")
 # The table of 4DSTR that a comparison repeats.
 PAPER_TABLES = {"table2": "2", "table3": "3", "table4": "4", "table5": "5"}
 # 4DSTR's own example of a sudden change is a mouth that opens.
@@ -105,26 +107,27 @@ def table_rows(comparison: Comparison, rows: pd.DataFrame, scores: pd.DataFrame)
 
 
 def differences(comparison: Comparison, rows: pd.DataFrame) -> dict[tuple[str, str], dict[tuple[str, str], float]]:
-    """Paired differences to the base by variant and metric, then by scene and seed."""
+    """Paired differences to its base by variant and metric, then by scene and seed."""
     scores = fit_scores(rows)
     found = {}
     for variant in comparison.variants:
+        held_against = comparison.base_of(variant)
         for metric in DIFFERENCES:
-            own, base = (scores.get((comparison.suite, name, metric), {}) for name in (variant.name, comparison.base))
-            if variant.name != comparison.base:
+            own, base = (scores.get((comparison.suite, name, metric), {}) for name in (variant.name, held_against))
+            if variant.name != held_against:
                 found[variant.name, metric] = paired_differences(own, base)
     return found
 
 
-def estimate_cell(found: Estimate | None, metric: Metric) -> str:
-    """Mean and interval, in bold when the interval does not cover 0."""
-    if found is None:
-        return NO_PAIR
-    mean = signed(found.mean, metric)
-    if found.low is None:
-        return f"{mean}, {ONE_OBJECT}"
-    cell = f"{mean} [{signed(found.low, metric)}, {signed(found.high, metric)}]"
-    return f"**{cell}**" if found.significant else cell
+def _bases(comparison: Comparison) -> list[str]:
+    """What variants are held against, in code marks."""
+    return [f"`{name}`" for name in dict.fromkeys(map(comparison.base_of, comparison.variants))]
+
+
+def _difference_label(comparison: Comparison, variant: ComparedVariant) -> str:
+    """A variant's name, with its base where there are several."""
+    several = len(_bases(comparison)) > 1
+    return f"`{variant.name}` to `{comparison.base_of(variant)}`" if several else f"`{variant.name}`"
 
 
 def _difference_block(comparison: Comparison, found: dict) -> list[str]:
@@ -132,13 +135,13 @@ def _difference_block(comparison: Comparison, found: dict) -> list[str]:
     metrics = METRICS | EXTRA_METRICS
     lines = []
     for variant in comparison.variants:
-        if variant.name == comparison.base:
+        if variant.name == comparison.base_of(variant):
             continue
         estimates = {metric: estimate(found[variant.name, metric]) for metric in DIFFERENCES}
         widest = max((one for one in estimates.values() if one), key=lambda one: one.n_pairs, default=None)
         counts = [str(widest.n_objects), str(widest.n_pairs)] if widest else ["0", "0"]
         cells = [estimate_cell(one, metrics[metric]) for metric, one in estimates.items()]
-        lines.append([f"`{variant.name}`", *counts, *cells])
+        lines.append([_difference_label(comparison, variant), *counts, *cells])
     titles = ["variant", "objects", "pairs", *(heading(name, metrics[name]) for name in DIFFERENCES)]
     return grid_lines(titles, lines)
 
@@ -152,7 +155,7 @@ def _pair_block(comparison: Comparison, found: dict) -> list[str]:
         for pair in pairs:
             values = [found[variant.name, name].get(pair) for name in DIFFERENCES]
             cells = [signed(value, metrics[name]) for value, name in zip(values, DIFFERENCES, strict=True)]
-            lines.append([f"`{variant.name}`", *pair, *cells])
+            lines.append([_difference_label(comparison, variant), *pair, *cells])
     return grid_lines(["variant", "scene", "seed", *(heading(name, metrics[name]) for name in DIFFERENCES)], lines)
 
 
@@ -180,7 +183,7 @@ def _mean_block(comparison: Comparison, rows: pd.DataFrame, table: list[dict]) -
 
 
 NOTES = [
-    "- Differences: variant minus base on the same scene and seed, evaluation views; ↑: above 0 is better, ↓: below 0 "
+    "- Differences: variant minus its base, same scene and seed, evaluation views; ↑: above 0 is better, ↓: below 0 "
     "is; warp_gap is a distance from the ground truth's own value, so below 0 is nearer to it.",
     "- Intervals: 95 %, over objects, seeds averaged within their object; percentile bootstrap, and Student's t with "
     "fewer than six objects; bold = 0 lies outside. With seven objects the bootstrap covers the true mean in about "
@@ -209,9 +212,11 @@ def markdown_text(
     printed = reported.markdown_lines(papers, "4DSTR", PAPER_TABLES.get(comparison.name, ""))
     found = differences(comparison, rows)
     first = next(row for row in table if row["frames"])
-    setting = f"{first['frames']} frames, {first['size']}, {first['device']}, {first['anchors']} anchors, "
+    anchors, supervision = (
+        " and ".join(sorted({row[name] for row in table} - {""})) for name in ("anchors", "supervision")
+    )
+    setting = f"{first['frames']} frames, {first['size']}, {first['device']}, {anchors} anchors, "
     seeds = ", ".join(map(str, comparison.seeds))
-    supervision = " and ".join(sorted({row["supervision"] for row in table} - {""}))
     lines = [
         f"# {comparison.title}",
         "",
@@ -224,7 +229,7 @@ def markdown_text(
         "",
         *_mean_block(comparison, rows, table),
         "",
-        f"## Difference to `{comparison.base}`",
+        f"## Difference to {' and '.join(_bases(comparison))}",
         "",
         *_difference_block(comparison, found),
         "",

@@ -34,9 +34,21 @@ from stages.lib.scores import (
     signed,
     write_csv,
 )
-from stages.lib.statistics import NO_PAIR, ONE_OBJECT, Estimate, estimate, paired_differences
+from stages.lib.statistics import (
+    AGREES,
+    DIRECTIONS,
+    DISAGREES,
+    NO_PAIR,
+    NOT_RUN,
+    NOT_SIGNIFICANT,
+    ONE_OBJECT,
+    VERDICTS,
+    Estimate,
+    estimate,
+    paired_differences,
+    verdict,
+)
 
-AGREES, DISAGREES, NOT_SIGNIFICANT, NOT_RUN = VERDICTS = ("agrees", "disagrees", "not significant", "not run")
 # The paper's table, and the comparison whose fits test it.
 TABLES = {"1": "comparison", "2": "table2", "3": "table3", "4": "table4", "5": "table5"}
 CLAIMS_COLUMNS = [
@@ -50,7 +62,6 @@ CLAIMS_COLUMNS = [
     "proxy",
     "direction",
 ]
-DIRECTIONS = {"higher": 1.0, "lower": -1.0}
 HEADER = [*CLAIMS_COLUMNS, "suite", "n_objects", "n_seeds", "n_pairs", "difference", "low", "high", "verdict", "reason"]
 PROXIES = METRICS | EXTRA_METRICS | SPEED_METRICS
 
@@ -67,15 +78,6 @@ def read_claims(path: Path, comparisons: dict[str, Comparison]) -> list[dict]:
             if row[name] not in values:
                 raise StageError(f"{path}, line {line}: {name} is {row[name]!r}; expected one of {', '.join(values)}.")
     return rows.to_dict("records")
-
-
-def verdict(found: Estimate | None, direction: str) -> str:
-    """What the numbers say about a claim whose proxy is better in this direction."""
-    if found is None:
-        return NOT_RUN
-    if not found.significant:
-        return NOT_SIGNIFICANT
-    return AGREES if found.mean * DIRECTIONS[direction] > 0 else DISAGREES
 
 
 def _within(scores: dict[tuple[str, str], float], comparison: Comparison) -> dict[tuple[str, str], float]:

@@ -15,6 +15,8 @@ from stages.lib import layouts
 from stages.lib.imports import ROOT
 from stages.lib.weights import MICRO, fetch_command
 from stages.settings import (
+    CONSTANT_ANSWERS,
+    GENERATED,
     AnchorsRun,
     AssetsRun,
     AutoencoderRun,
@@ -27,7 +29,10 @@ from stages.settings import (
     DynamicRun,
     ExportsRun,
     FramesRun,
+    FusionBlock,
+    FusionRun,
     HoldoutRun,
+    LikenessRun,
     MetricsRun,
     NetworksRun,
     OutsideRun,
@@ -47,6 +52,7 @@ from stages.settings import (
     WeightsRun,
     canonical_json,
     check_name,
+    fusion_name,
     overlay,
     parse,
     read_yaml,
@@ -75,6 +81,8 @@ GENERATED_ANCHORS = ("zero123plus", "micro")
 GENERATED_CLIPS = ("prompt", "image")
 # A scene of a prompt is named by its first words, up to so many letters.
 NAME_LETTERS = 40
+# Objects whose names begin so are of the families that the small priors are trained on (a test holds them equal).
+TRAINED_ON = "train_"
 # Networks that this repository trains; only the target promote_priors writes here.
 PRIORS = "resources/priors"
 
@@ -337,6 +345,51 @@ class Experiment:
         """The seed under which anchors are kept."""
         return 0 if source in SEEDLESS_ANCHORS else seed
 
+    # ---------------------------------------------------------------- anchors against the truth
+
+    def fusions(self) -> dict[str, float]:
+        """The weights of temporal fusion that are compared, by their names in paths."""
+        return {fusion_name(value): value for value in self.config.likeness.fusions}
+
+    def fused_anchors(self, suite: str, scene: str, source: str, fusion: str, seed: int) -> str:
+        """Where anchors of one weight are kept; those of the configuration's own weight are the usual ones."""
+        own = "" if self.fusions()[fusion] == self.config.anchors.fusion else f"{fusion}/"
+        return f"results/{suite}/{scene}/anchors/{source}/{own}seed{seed}/anchors.npz"
+
+    def mean_views(self, answer: str) -> list[str]:
+        """The mean views of the small prior's training, for the answer that consists of them, if they are here."""
+        path = self.root / PRIORS / MICRO / "mean_views.png"
+        return [os.path.relpath(path)] if answer == "mean" and path.is_file() else []
+
+    def likeness_block(self, suite: str, scenes: list[str]) -> FusionBlock:
+        """Those of a suite's scenes that can be drawn from anywhere and that no small prior was trained on."""
+        about = self.suite_settings(suite)
+        if about.kind != "procedural":
+            raise SettingsError(
+                f"likeness.suites: {suite!r} has no truth at the anchors' cameras (its kind is {about.kind}); expected "
+                "procedural suites. Type `likeness: {suites: [development, embedded]}`."
+            )
+        chosen = [scene for scene in scenes if not about.scenes[scene].startswith(TRAINED_ON)]
+        if not chosen:
+            raise SettingsError(
+                f"likeness.suites: the chosen scenes of {suite!r} ({', '.join(scenes)}) are all of families that the "
+                f"small prior is trained on; expected another one of {', '.join(about.scenes)}."
+            )
+        return FusionBlock(suite=suite, scenes=chosen)
+
+    def likeness_files(self, blocks: list[FusionBlock]) -> list[str]:
+        """The scores of every scene, weight and seed, and of the constant answers."""
+        chosen, files = self.config.likeness, []
+        for folder in (f"results/{block.suite}/{scene}/anchors" for block in blocks for scene in block.scenes):
+            seeds = dict.fromkeys(chosen.seeds)
+            files += [
+                f"{folder}/{chosen.source}/{fusion}/seed{seed}/likeness.csv"
+                for fusion in self.fusions()
+                for seed in seeds
+            ]
+            files += [f"{folder}/constant/{answer}/likeness.csv" for answer in CONSTANT_ANSWERS]
+        return files
+
     # ---------------------------------------------------------------- settings of jobs
 
     def _run(self, tree: Config, seed: int) -> dict:
@@ -385,8 +438,8 @@ class Experiment:
         path = self.root / PRIORS / MICRO / "receipt.json"
         if not path.is_file():
             raise SettingsError(
-                f"anchors.source is micro but {PRIORS}/{MICRO} is not here; expected a trained network. Type "
-                f"`{fetch_command(MICRO)}`, or `anchors: {{source: auto}}`."
+                f"micro anchors are drawn by a trained network, but {PRIORS}/{MICRO} is not here. Type "
+                f"`{fetch_command(MICRO)}`, or take anchors of another source."
             )
         return os.path.relpath(path)
 
@@ -428,13 +481,31 @@ class Experiment:
         run = FramesRun(**self._run(tree, 0), scene=self.source(suite, scene), camera=camera, frames=tree.frames)
         return canonical_json(run)
 
-    def anchors_json(self, suite: str, scene: str, source: str, seed: int) -> str:
-        scene_source = self.source(suite, scene)
-        told = {"anchors": self.config.anchors} if source in GENERATED_ANCHORS else {}
+    def anchors_json(self, suite: str, scene: str, source: str, seed: int, fusion: str | None = None) -> str:
+        scene_source, anchors = self.source(suite, scene), self.config.anchors
+        if fusion is not None:
+            anchors = anchors.model_copy(update={"fusion": self.fusions()[fusion]})
+        told = {"anchors": anchors} if source in GENERATED_ANCHORS else {}
         run = AnchorsRun(
             **self._run(self.config, seed), scene=scene_source, source=source, frames=self.config.frames, **told
         )
         return canonical_json(run)
+
+    def likeness_json(self, suite: str, scene: str, source: str, fusion: str, seed: int) -> str:
+        named = {"suite": suite, "scene": scene, "variant": fusion, "title": f"{source}, {fusion}", "method": source}
+        told = {"answer": GENERATED, "metrics": self.config.metrics}
+        return canonical_json(LikenessRun(**self._run(self.config, seed), **named, **told))
+
+    def constant_json(self, suite: str, scene: str, answer: str) -> str:
+        named = {"suite": suite, "scene": scene, "variant": answer, "title": answer, "method": "constant"}
+        told = {"answer": answer, "metrics": self.config.metrics}
+        return canonical_json(LikenessRun(**self._run(self.config, 0), **named, **told))
+
+    def fusion_json(self, blocks: list[FusionBlock]) -> str:
+        chosen = self.config.likeness
+        fusions, seeds = list(self.fusions().values()), list(dict.fromkeys(chosen.seeds))
+        told = {"source": chosen.source, "fusions": fusions, "seeds": seeds, "blocks": blocks}
+        return canonical_json(FusionRun(**self._run(self.config, 0), **told))
 
     def canonical_json(self, variant: str, seed: int) -> str:
         tree = self.settings(variant)

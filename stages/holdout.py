@@ -3,11 +3,11 @@
 Groups: *held_out* new objects of the families that were trained on; *left_out* objects of families that were not
 (priors.corpus.leave_out); *development*; *reporting*, the seven, only when asked for.
 
-Answers: *generated*; *copied* the input view six times; *mirrored* the same left to right; *white* nothing at all;
-*mean* the mean of each view over the corpus. A network that knows an object's sides must beat the best of the four.
+Answers: *generated*, and the four constant ones of `stages/lib/answers.py`. A network that knows an object's sides must
+beat the best of the four.
 Every answer is scored like the asset's views are (`quality.psnr_masked`), the generated ones after their matte, at the
-size that the network draws. Writes quality.csv (group, answer), quality_views.csv (every view), a picture, and the
-model card.
+size that the network draws. Writes quality.csv (group, answer), quality_views.csv (every view), a picture, the mean
+views of the corpus, and the model card.
 """
 
 from __future__ import annotations
@@ -24,13 +24,12 @@ import torch
 from stages import cli
 from stages.cli import Reporter, StageError
 from stages.contracts import Corpus, replacing
-from stages.lib import images, objects, quality, suite
+from stages.lib import answers, images, objects, quality, suite
 from stages.lib.device import choose
 from stages.lib.diffusion import zero123plus
 from stages.lib.matting import matte
-from stages.settings import HoldoutRun
+from stages.settings import GENERATED, HoldoutRun
 
-GENERATED = "generated"
 MASK_THRESHOLD = 0.5
 # Objects in the picture, the first of every group.
 SHOWN = 6
@@ -51,23 +50,6 @@ def moments(settings: HoldoutRun) -> dict[str, list[objects.Moment]]:
     if chosen.reporting:
         groups["reporting"] = of(suite.REPORTING, [0])
     return {group: found for group, found in groups.items() if found}
-
-
-def constant_answers(condition: np.ndarray, mean: np.ndarray) -> dict[str, np.ndarray]:
-    """The four answers (V, H, W, 4) for an input view (P, P, 4); mean (V, H, W, 4) is the corpus's."""
-    side, views = mean.shape[1], len(mean)
-    # OpenCV's area mean is the plain one: of a premultiplied picture, so that edges keep their colour.
-    small = cv2.resize(images.premultiply(condition), (side, side), interpolation=cv2.INTER_AREA)
-    copied = np.repeat(images.straighten(small)[None], views, axis=0)
-    return {"copied": copied, "mirrored": copied[:, :, ::-1], "white": np.zeros_like(copied), "mean": mean}
-
-
-def mean_views(rgba: np.ndarray) -> np.ndarray:
-    """The mean of every view over a corpus (S, V, H, W, 4): uint8 (V, H, W, 4)."""
-    total = np.zeros(rgba.shape[1:], np.float64)
-    for moment in rgba:
-        total += images.premultiply(moment)
-    return images.straighten((total / len(rgba)).astype(np.float32))
 
 
 def score(answer: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
@@ -141,6 +123,7 @@ def main(
     out: Path,
     views: Path,
     sheet: Path,
+    mean_views: Path,
     model_card: Path,
     settings: HoldoutRun,
     report: Reporter,
@@ -148,7 +131,7 @@ def main(
     """Score the small Zero123++; `network` is the receipt of its folder."""
     device = choose(settings)
     trained_on = Corpus.load(corpus)
-    size, mean = trained_on.rgba.shape[2], mean_views(trained_on.rgba)
+    size, mean = trained_on.rgba.shape[2], answers.mean_views(trained_on.rgba)
     try:
         model = zero123plus.load(network.parent, device.device, torch.float32)
     except zero123plus.ModelError as error:
@@ -165,8 +148,8 @@ def main(
         opaque = zero123plus.sample(model, conditions, sampling, report.progress)
         generated, _ = matte(opaque, "colour", settings.matte_tolerance, "anchors", report)
         for moment, truth, condition, drawn in zip(chosen, truths, conditions, generated, strict=True):
-            answers = {GENERATED: drawn, **constant_answers(condition, mean)}
-            for answer, pictures in answers.items():
+            given = {GENERATED: drawn, **answers.constant_answers(condition, len(truth), size, mean)}
+            for answer, pictures in given.items():
                 for view in range(len(truth)):
                     about = (group, moment.name, moment.object_seed, moment.time, view, answer)
                     rows.append((*about, *score(pictures[view], truth[view])))
@@ -177,6 +160,7 @@ def main(
         with replacing(path) as temporary:
             content.to_csv(temporary, index=False, float_format="%.4f", lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
     images.write_png(sheet, picture(shown))
+    answers.write_mean(mean_views, mean)
     hardware = json.loads((network.parent / "hardware.json").read_text(encoding="utf-8"))["hardware"]
     with replacing(model_card) as temporary:
         temporary.write_text(card(settings, table, network.parent, trained_on, hardware), encoding="utf-8")

@@ -34,6 +34,8 @@ from stages.lib.pairing import (
     Pair,
     Row,
     check_clip,
+    clip_rows,
+    frame_rows,
     pair_views,
     provenance,
     write,
@@ -45,25 +47,6 @@ NO_TRIPLE = "no gaussian is present in 3 frames in a row"
 NO_GAUSSIANS = "no gaussians: pictures from outside"
 
 # ------------------------------------------------------------------ scoring
-
-
-def frame_rows(pair: Pair, settings: MetricsSettings) -> Iterator[Row]:
-    """Scores of every frame of one camera."""
-    for azimuth, frame, prediction, truth in zip(
-        pair.azimuth_deg, pair.frame, pair.prediction, pair.truth, strict=True
-    ):
-        scores = quality.frame_scores(prediction, truth, settings.mask_threshold)
-        for metric in quality.FRAME_METRICS:
-            yield Row(pair.view, float(azimuth), int(frame), metric, scores[metric])
-
-
-def clip_rows(pair: Pair, settings: MetricsSettings) -> Iterator[Row]:
-    """Scores of the clip of one camera as a whole."""
-    pictures = [(quality.on_white(image)[0] for image in images) for images in (pair.prediction, pair.truth)]
-    scores = quality.clip_scores(*pictures, n_frames=len(pair.frame), skip_ends=settings.skip_ends)
-    for metric in quality.CLIP_METRICS:
-        value = None if scores is None else scores[metric]
-        yield Row(pair.view, float(pair.azimuth_deg[0]), None, metric, value, ONE_FRAME if scores is None else "")
 
 
 def sudden_row(pair: Pair) -> Row:

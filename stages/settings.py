@@ -20,6 +20,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 KINDS = ("procedural", "stag4d", "consistent4d", "diffusion4d", "images", "video", "prompt", "image")
+# What six views of an object may be: drawn by a network, or by none (stages/lib/answers.py).
+GENERATED = "generated"
+CONSTANT_ANSWERS = ("copied", "mirrored", "white", "mean")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
@@ -558,7 +561,18 @@ class AblationsSettings(Section):
 
 
 # With a picture beside the table, and without.
-PLOTTED_TABLES = ("table2", "table3", "table4", "table5", "comparison", "growth", "sweep", "sds")
+PLOTTED_TABLES = (
+    "table2",
+    "table3",
+    "table4",
+    "table5",
+    "comparison",
+    "growth",
+    "sweep",
+    "sds",
+    "anchors",
+    "anchor_cost",
+)
 PLAIN_TABLES = ("claims", "protocol")
 
 
@@ -568,6 +582,28 @@ class ReportSettings(Section):
     tables: list[Literal[(*PLOTTED_TABLES, *PLAIN_TABLES)]] = Field(  # type: ignore[valid-type]
         [], description="further tables, made with their fits if they are not there"
     )
+
+
+class LikenessSettings(Section):
+    """Generated anchors against the truth, by the weight of temporal fusion (results/anchors.csv)."""
+
+    source: Literal["micro", "zero123plus"] = Field("micro", description="the generator, as in anchors.source")
+    fusions: list[float] = Field(
+        [0.0, 0.25, 0.5, 0.75],
+        description="values of anchors.fusion, with 0, which the others are held against",
+    )
+    seeds: list[int] = Field([0, 1, 2], min_length=1, description="one set of anchors per seed")
+    suites: list[str] = Field(
+        ["development", "embedded"],
+        min_length=1,
+        description="procedural suites, a block of rows each; objects that the small prior was trained on are left out",
+    )
+
+    @model_validator(mode="after")
+    def _comparable(self) -> LikenessSettings:
+        if 0 not in self.fusions or not all(0 <= value <= 1 for value in self.fusions):
+            raise ValueError(f"fusions {self.fusions}: expected numbers from 0 to 1, and 0 among them")
+        return self
 
 
 class Config(Section):
@@ -616,6 +652,7 @@ class Config(Section):
     study: StudySettings = StudySettings()
     ablations: AblationsSettings = AblationsSettings()
     report: ReportSettings = ReportSettings()
+    likeness: LikenessSettings = LikenessSettings()
     priors: PriorsSettings = PriorsSettings()
 
 
@@ -771,6 +808,25 @@ class MetricsRun(ScoredRun):
     metrics: MetricsSettings
 
 
+class LikenessRun(ScoredRun):
+    answer: Literal[(GENERATED, *CONSTANT_ANSWERS)]  # type: ignore[valid-type]
+    metrics: MetricsSettings
+
+
+class FusionBlock(Section):
+    """Rows that are averaged together: one suite."""
+
+    suite: str
+    scenes: list[str]
+
+
+class FusionRun(Run):
+    source: str
+    fusions: list[float]
+    seeds: list[int]
+    blocks: list[FusionBlock]
+
+
 class NetworksRun(ScoredRun):
     networks: NetworksSettings
 
@@ -798,6 +854,11 @@ class StudyRun(Run):
     suite: str
     embed_mb: float = 15
     clips: list[StudyClip]
+
+
+def fusion_name(value: float) -> str:
+    """How a weight of temporal fusion stands in paths and tables."""
+    return f"fusion{value:g}"
 
 
 def check_name(what: str, name: str) -> str:

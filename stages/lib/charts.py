@@ -9,7 +9,8 @@ Conventions
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
@@ -35,8 +36,32 @@ Lines = Mapping[str, Mapping[int, float]]
 """Value at every frame, by variant."""
 
 
+@dataclass(frozen=True)
+class Panel:
+    """One metric of one suite over a quantity."""
+
+    title: str
+    values: pd.DataFrame
+    """index: the quantity, columns: objects"""
+    level: tuple[str, float] | None
+    """name and height of a line to compare with"""
+
+
 def _style(index: int) -> tuple[str, str]:
     return COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+
+
+def _points(axis: Axes, table: pd.DataFrame, places: Sequence[float]) -> None:
+    """Draw a table, one place a row and one line a column, with a black bar for the mean of each row."""
+    for index, scene in enumerate(table.columns):
+        colour, marker = _style(index)
+        style = {"color": colour, "marker": marker, "markeredgecolor": "0.2", "markeredgewidth": 0.5}
+        axis.plot(places, table[scene], linewidth=0.8, alpha=0.9, label=scene, **style)
+    width = 0.22 * (max(places) - min(places)) / max(len(places) - 1, 1) or 0.22
+    for place, mean in zip(places, table.mean(axis=1), strict=True):
+        axis.hlines(mean, place - width, place + width, color="black", linewidth=2.2, zorder=3)
+    axis.margins(x=0.12)
+    axis.grid(axis="y", color="0.9")
 
 
 def dots(axis: Axes, comparison: Comparison, scores: pd.DataFrame, metric: str) -> None:
@@ -47,21 +72,13 @@ def dots(axis: Axes, comparison: Comparison, scores: pd.DataFrame, metric: str) 
     names = [variant.name for variant in comparison.variants]
     places = [variant.length if over_length else index for index, variant in enumerate(comparison.variants)]
     table = table.reindex(index=names, columns=comparison.scenes)
-    for index, scene in enumerate(comparison.scenes):
-        colour, marker = _style(index)
-        style = {"color": colour, "marker": marker, "markeredgecolor": "0.2", "markeredgewidth": 0.5}
-        axis.plot(places, table[scene], linewidth=0.8, alpha=0.9, label=scene, **style)
-    width = 0.22 * (max(places) - min(places)) / max(len(places) - 1, 1) or 0.22
-    for place, mean in zip(places, table.mean(axis=1), strict=True):
-        axis.hlines(mean, place - width, place + width, color="black", linewidth=2.2, zorder=3)
+    _points(axis, table, places)
     axis.set_title(heading(metric, METRICS[metric]), fontsize=10)
-    axis.margins(x=0.12)
     if over_length:
         axis.set_xticks(places)
         axis.set_xlabel("T, frames the encoder sees")
     else:
         axis.set_xticks(places, names, rotation=25, ha="right")
-    axis.grid(axis="y", color="0.9")
 
 
 def lines(axis: Axes, values: Lines, title: str, label: str = "frame") -> None:
@@ -114,6 +131,26 @@ def write_lines(out: Path, title: str, panels: Mapping[str, Lines], label: str, 
         if name in from_zero:
             axis.set_ylim(bottom=0)
     figure.suptitle(title, fontsize=11)
+    with replacing(out) as temporary:
+        figure.savefig(temporary, dpi=150, metadata={"Software": None})
+    pyplot.close(figure)
+
+
+def write_panels(out: Path, title: str, rows: Sequence[Sequence[Panel]], label: str) -> None:
+    """Write a picture of rows of panels, one dot an object; `label` names what the horizontal axis counts."""
+    wide, high = max(map(len, rows)), len(rows)
+    figure, axes = pyplot.subplots(high, wide, figsize=(4.4 * wide, 3.6 * high), layout="constrained", squeeze=False)
+    for row, drawn in zip(rows, axes, strict=True):
+        for panel, axis in zip(row, drawn, strict=True):
+            places = list(panel.values.index)
+            _points(axis, panel.values, places)
+            if panel.level:
+                axis.axhline(panel.level[1], color="0.35", linestyle="--", linewidth=1.2, label=panel.level[0])
+            axis.set_title(panel.title, fontsize=10)
+            axis.set_xticks(places)
+            axis.set_xlabel(label)
+        drawn[0].legend(fontsize=7)
+    figure.suptitle(f"{title}; black: mean of the objects", fontsize=11)
     with replacing(out) as temporary:
         figure.savefig(temporary, dpi=150, metadata={"Software": None})
     pyplot.close(figure)

@@ -4,7 +4,8 @@ Vocabulary
 ----------
 - A *comparison* is one table: variants held against a *base* variant on the same scenes and seeds of one suite.
 - *table2* to *table5* are named after 4DSTR's tables; *comparison* is the method against its base on all scenes; *sds*
-  is score distillation by its weight, whose fits need public weights.
+  is score distillation by its weight, whose fits need public weights; *anchor_cost* is what generated instead of
+  rendered anchors cost, whose fits need the small prior of resources/priors/.
 - *sweep* is where sizes of the temporal module are chosen: on development objects, which no other table reports.
 - *growth* compares the methods once for each of several lengths of the clip.
 """
@@ -40,8 +41,10 @@ class Definition:
     """what the plot shows: variants side by side, over the window length T, or also over the frames of the clip"""
     counts: bool = False
     """plot the gaussians of every frame"""
-    supervisions: bool = False
-    """its variants differ in their supervision"""
+    differ: tuple[str, ...] = ()
+    """provenance (supervision, anchors) in which its variants differ"""
+    bases: tuple[tuple[str, str], ...] = ()
+    """variants that are held against another one than the base, and which"""
 
 
 DEFINITIONS = {
@@ -89,10 +92,17 @@ DEFINITIONS = {
         "Score distillation, by its weight",
         ("stag4d", "stag4d_sds_low", "stag4d_sds", "stag4d_sds_high"),
         base="stag4d",
-        supervisions=True,
+        differ=("supervision",),
+    ),
+    "anchor_cost": Definition(
+        "What generated instead of rendered anchors cost",
+        ("stag4d", "stag4d_micro", "4dstr", "4dstr_micro"),
+        base="stag4d",
+        differ=("anchors",),
+        bases=(("4dstr", "4dstr"), ("4dstr_micro", "4dstr")),
     ),
 }
-# The comparisons that claims.csv judges: no claim is about score distillation, and none may ask for weights.
+# The comparisons that claims.csv judges: no claim is about networks that draw, and none may ask for weights.
 CLAIMED = ("comparison", "table2", "table3", "table4", "table5")
 # The growth table: both methods on clips of 16, 32 and 60 frames; the last one is table 3.
 GROWTH = ("growth16", "growth32", "table3")
@@ -109,6 +119,8 @@ class ComparedVariant(Section):
     title: str
     length: int
     """T, tokens the temporal encoder sees"""
+    base: str | None = None
+    """the variant that it is held against; None = the comparison's base"""
 
 
 class Comparison(Section):
@@ -124,7 +136,11 @@ class Comparison(Section):
     speed: bool
     axis: Axis
     counts: bool
-    supervisions: bool = False
+    differ: tuple[str, ...] = ()
+
+    def base_of(self, variant: ComparedVariant) -> str:
+        """The variant that a row is held against; its own name for a base."""
+        return variant.base or self.base
 
     def fits(self) -> list[tuple[str, str, str, int]]:
         """Suite, scene, variant and seed of every fit."""
@@ -187,6 +203,9 @@ def compare(
                 f"ablations.scenes: {scene!r} is not among the scenes of suite {suite!r}: {', '.join(available)}. "
                 "Name some of these, or type `scenes: all`."
             )
+    bases = dict(definition.bases)
+    if "anchors" in definition.differ:
+        _check_anchors_differ(definition, bases, settings)
     return Comparison(
         name=name,
         title=definition.title,
@@ -195,11 +214,25 @@ def compare(
         seeds=list(dict.fromkeys(ablations.seeds)),
         base=definition.base,
         variants=[
-            ComparedVariant(name=one, title=variant(one).title, length=settings(one).dynamic.temporal.length)
+            ComparedVariant(
+                name=one, title=variant(one).title, length=settings(one).dynamic.temporal.length, base=bases.get(one)
+            )
             for one in definition.variants
         ],
         speed=definition.speed,
         axis=definition.axis,
         counts=definition.counts,
-        supervisions=definition.supervisions,
+        differ=definition.differ,
     )
+
+
+def _check_anchors_differ(definition: Definition, bases: dict[str, str], settings: Callable[[str], Config]) -> None:
+    """Raise SettingsError when a configuration gives a variant the anchors of its base."""
+    for name in definition.variants:
+        base = bases.get(name, definition.base)
+        source = settings(name).anchors.source
+        if name != base and source == settings(base).anchors.source:
+            raise SettingsError(
+                f"anchors.source is {source} for {base!r} as for {name!r}, so there is nothing to compare; expected "
+                f"another one for {base!r}. Leave `anchors: {{source: auto}}` to the configuration."
+            )

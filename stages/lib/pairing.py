@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,8 @@ import numpy as np
 
 from stages.cli import StageError
 from stages.contracts import Anchors, Frames, OnDisk, Sequence, Truth, Views, replacing
-from stages.settings import ScoredRun
+from stages.lib import quality
+from stages.settings import MetricsSettings, ScoredRun
 
 HEADER = ("suite", "scene", "variant", "seed", "view", "azimuth_deg", "frame", "metric", "value", "reason")
 
@@ -168,6 +170,28 @@ def pair_views(views: Views, frames: Frames, anchors: Anchors | None, truth: Tru
         names = ", ".join(f"{views.kind[i]} at azimuth {views.azimuth_deg[i, 0]:g}" for i in left)
         raise StageError(f"rendered views without a counterpart: {names}; expected none. {_remake('views')}")
     return pairs
+
+
+# ------------------------------------------------------------------ scores
+
+
+def frame_rows(pair: Pair, settings: MetricsSettings) -> Iterator[Row]:
+    """Scores of every frame of one camera."""
+    for azimuth, frame, prediction, truth in zip(
+        pair.azimuth_deg, pair.frame, pair.prediction, pair.truth, strict=True
+    ):
+        scores = quality.frame_scores(prediction, truth, settings.mask_threshold)
+        for metric in quality.FRAME_METRICS:
+            yield Row(pair.view, float(azimuth), int(frame), metric, scores[metric])
+
+
+def clip_rows(pair: Pair, settings: MetricsSettings) -> Iterator[Row]:
+    """Scores of the clip of one camera as a whole."""
+    pictures = [(quality.on_white(image)[0] for image in images) for images in (pair.prediction, pair.truth)]
+    scores = quality.clip_scores(*pictures, n_frames=len(pair.frame), skip_ends=settings.skip_ends)
+    for metric in quality.CLIP_METRICS:
+        value = None if scores is None else scores[metric]
+        yield Row(pair.view, float(pair.azimuth_deg[0]), None, metric, value, ONE_FRAME if scores is None else "")
 
 
 # ------------------------------------------------------------------ writing

@@ -26,6 +26,7 @@ from stages.cli import StageError
 from stages.contracts import Features, replacing
 from stages.lib import fit_files, frechet
 from stages.lib.comparisons import Comparison
+from stages.lib.statistics import NO_PAIR, ONE_OBJECT, Estimate
 
 
 @dataclass(frozen=True)
@@ -250,8 +251,7 @@ def read_compared(paths: list[Path], comparisons: Iterable[Comparison]) -> tuple
         found |= fit_files.speed_figures(path.parent) if asked[key] else {}
         figures.append(figure_rows(about, found))
     rows = pd.concat([rows, *figures], ignore_index=True)
-    free = {"supervision"} if any(comparison.supervisions for comparison in comparisons) else set()
-    check_one_provenance(rows, free)
+    check_one_provenance(rows, {name for comparison in comparisons for name in comparison.differ})
     return records, rows
 
 
@@ -429,6 +429,17 @@ def network_lines(records: list[dict]) -> list[str]:
 def signed(value: float | None, metric: Metric) -> str:
     """A difference with its sign; what rounds to nothing prints as +0, not as -0."""
     return number_text(value, "+z" + metric.digits)
+
+
+def estimate_cell(found: Estimate | None, metric: Metric) -> str:
+    """Mean and interval of a difference, in bold when the interval does not cover 0."""
+    if found is None:
+        return NO_PAIR
+    mean = signed(found.mean, metric)
+    if found.low is None:
+        return f"{mean}, {ONE_OBJECT}"
+    cell = f"{mean} [{signed(found.low, metric)}, {signed(found.high, metric)}]"
+    return f"**{cell}**" if found.significant else cell
 
 
 def provenance_lines(records: list[dict]) -> list[str]:

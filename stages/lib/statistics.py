@@ -27,6 +27,9 @@ BOOTSTRAP_SEED = 0
 
 ONE_OBJECT = "one object: no interval"
 NO_PAIR = "no object and seed that both sides have"
+AGREES, DISAGREES, NOT_SIGNIFICANT, NOT_RUN = VERDICTS = ("agrees", "disagrees", "not significant", "not run")
+# Which sign of a difference a claim expects.
+DIRECTIONS = {"higher": 1.0, "lower": -1.0}
 
 Scores = Mapping[tuple[str, str], float]
 """Score of each fit, by object and seed."""
@@ -105,3 +108,12 @@ def estimate(differences: Mapping[tuple[str, str], float]) -> Estimate | None:
     means = np.sort([np.mean(values) for values in by_object.values()])
     low, high = interval(means) or (None, None)
     return Estimate(float(means.mean()), low, high, len(means), len(differences))
+
+
+def verdict(found: Estimate | None, direction: str) -> str:
+    """What a difference says about a claim that expects it in this direction, a name of DIRECTIONS."""
+    if found is None:
+        return NOT_RUN
+    if not found.significant:
+        return NOT_SIGNIFICANT
+    return AGREES if found.mean * DIRECTIONS[direction] > 0 else DISAGREES

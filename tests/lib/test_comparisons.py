@@ -69,3 +69,20 @@ def test_the_definitions_load_without_pandas():
         "import sys, stages.lib.comparisons; assert not {'pandas', 'torch', 'matplotlib', 'numpy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_anchor_cost_compares_each_method_with_itself():
+    found = planned("anchor_cost")
+    bases = {variant.name: found.base_of(variant) for variant in found.variants}
+    assert bases == {"stag4d": "stag4d", "stag4d_micro": "stag4d", "4dstr": "4dstr", "4dstr_micro": "4dstr"}
+    experiment = Experiment({})
+    sources = [experiment.anchors_source(found.suite, "mouth", variant) for variant in bases]
+    assert sources == ["rendered", "micro", "rendered", "micro"]
+    for micro, base in list(bases.items())[1::2]:
+        alike = experiment.settings(micro).model_copy(update={"anchors": experiment.settings(base).anchors})
+        assert alike == experiment.settings(base)
+
+
+def test_anchor_cost_needs_two_kinds_of_anchors():
+    with pytest.raises(SettingsError, match=r"anchors.source is micro for 'stag4d' as for 'stag4d_micro'"):
+        planned("anchor_cost", anchors={"source": "micro"})

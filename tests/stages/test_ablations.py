@@ -160,7 +160,7 @@ def test_only_a_comparison_of_supervisions_mixes_them(tmp_path):
         write_fit(tmp_path, ("toys", scene, "stag4d_sds", seed), {"psnr": 20.0}, supervision="both")
     with pytest.raises(StageError, match="the fits of suite toys were made with supervision both and photometric"):
         make(tmp_path, paths, chosen)
-    rows, markdown = make(tmp_path, paths, chosen.model_copy(update={"supervisions": True}))
+    rows, markdown = make(tmp_path, paths, chosen.model_copy(update={"differ": ("supervision",)}))
     assert [row["supervision"] for row in rows] == ["photometric", "both"]
     assert "rendered anchors, both and photometric supervision." in markdown
 
@@ -209,3 +209,25 @@ def test_the_papers_table_stands_apart_and_latex_marks_ours_only(tmp_path):
     ours, theirs = (tmp_path / "table2.tex").read_text(encoding="utf-8").split("Reported: 4DSTR Table 2")
     assert r"\textbf{" in ours and "795.21" not in ours
     assert "795.21" in theirs and r"\textbf" not in theirs
+
+
+def test_two_pairs_of_anchors_are_each_held_against_their_own(tmp_path):
+    """A method on generated anchors is compared with itself on rendered ones, never with the other method."""
+    chosen = comparison("stag4d", "stag4d_micro", "4dstr", "4dstr_micro", name="anchor_cost", differ=("anchors",))
+    own = {"4dstr": "4dstr", "4dstr_micro": "4dstr"}
+    variants = [one.model_copy(update={"base": own.get(one.name)}) for one in chosen.variants]
+    chosen = chosen.model_copy(update={"variants": variants})
+    cost = {"stag4d": 20.0, "stag4d_micro": 14.0, "4dstr": 30.0, "4dstr_micro": 28.0}
+    paths = []
+    for fit in chosen.fits():
+        source = "micro" if fit[2].endswith("micro") else "rendered"
+        paths.append(write_fit(tmp_path, fit, {"psnr_masked": cost[fit[2]], "iou": 0.5}, anchors=source))
+    rows, markdown = make(tmp_path, paths, chosen)
+    assert [row["anchors"] for row in rows] == ["rendered", "micro", "rendered", "micro"]
+    assert "micro and rendered anchors, photometric supervision." in markdown
+    assert "## Difference to `stag4d` and `4dstr`" in markdown
+    assert "| `stag4d_micro` to `stag4d` | 2 | 4 | **-6.00 [-6.00, -6.00]** |" in markdown
+    assert "| `4dstr_micro` to `4dstr` | 2 | 4 | **-2.00 [-2.00, -2.00]** |" in markdown
+    assert "`4dstr` to" not in markdown
+    with pytest.raises(StageError, match="were made with anchors micro and rendered; expected one anchors"):
+        make(tmp_path, paths, chosen.model_copy(update={"differ": ()}))

@@ -19,8 +19,8 @@ import tiny
 from stages import anchors, weights
 from stages.cli import Reporter, StageError
 from stages.contracts import Anchors, Frames
-from stages.experiment import Experiment
-from stages.lib import matting
+from stages.experiment import TRAINED_ON, Experiment
+from stages.lib import matting, suite
 from stages.lib import weights as lib
 from stages.lib.diffusion import zero123plus
 from stages.settings import (
@@ -216,3 +216,39 @@ def test_only_generated_anchors_are_told_their_settings():
     assert told["anchors"]["fusion"] == 0.25 and told["seed"] == 3
     assert json.loads(chosen.anchors_json("embedded", "mouth", "rendered", 0))["anchors"] is None
     assert chosen.anchors_seed("zero123plus", 3) == 3
+
+
+# ------------------------------------------------------------------ what the table of fusion weights asks
+
+
+def test_every_weight_of_fusion_has_its_place():
+    chosen, where = experiment(), ("embedded", "mouth", "micro")
+    folder = "results/embedded/mouth/anchors/micro"
+    assert chosen.fused_anchors(*where, "fusion0.25", 1) == f"{folder}/fusion0.25/seed1/anchors.npz"
+    # The configuration's own weight: the fits use the same file.
+    assert chosen.fused_anchors(*where, "fusion0.5", 1) == f"{folder}/seed1/anchors.npz"
+    told, usual = (json.loads(chosen.anchors_json(*where, 1, *fusion)) for fusion in (["fusion0.25"], []))
+    assert (told["anchors"].pop("fusion"), usual["anchors"].pop("fusion")) == (0.25, 0.5)
+    assert told == usual
+
+
+def test_no_object_of_the_training_is_scored():
+    assert {name for name in suite.names() if name.startswith(TRAINED_ON)} == set(suite.TRAINING_FAMILIES)
+    chosen = Experiment({})
+    scenes = chosen.suite_settings("development").scenes
+    assert {scenes[scene] for scene in chosen.likeness_block("development", list(scenes)).scenes} == set(
+        suite.DEVELOPMENT
+    )
+    with pytest.raises(SettingsError, match=r"chosen scenes of 'development' \(snake\) are all of families"):
+        chosen.likeness_block("development", ["snake"])
+
+
+def test_only_a_suite_that_can_be_drawn_has_truth():
+    with pytest.raises(SettingsError, match=r"'minions' has no truth .* Type `likeness: \{suites:"):
+        Experiment({}).likeness_block("minions", ["minions"])
+
+
+@pytest.mark.parametrize("fusions", [[0.5], [], [0.0, 1.5]])
+def test_weights_of_fusion_are_from_0_to_1_with_0_among_them(fusions):
+    with pytest.raises(SettingsError, match="expected numbers from 0 to 1, and 0 among them"):
+        Experiment({"likeness": {"fusions": fusions}})

@@ -15,7 +15,7 @@ from diffusers import AutoencoderKL, DDPMScheduler, EulerAncestralDiscreteSchedu
 from stages import autoencoder, corpus, denoiser, holdout, promote
 from stages.cli import Reporter, StageError
 from stages.contracts import Corpus
-from stages.lib import objects, suite
+from stages.lib import answers, objects, suite
 from stages.lib.diffusion import micro, zero123plus
 from stages.lib.diffusion.reference import Tokens, attach
 from stages.settings import (
@@ -173,10 +173,21 @@ def test_constant_answers():
     condition = np.zeros((8, 8, 4), np.uint8)
     condition[:, :4] = (200, 0, 0, 255)
     mean = np.full((6, 4, 4, 4), 7, np.uint8)
-    answers = holdout.constant_answers(condition, mean)
-    assert (answers["copied"][3, :, :2] == (200, 0, 0, 255)).all() and (answers["copied"][3, :, 2:] == 0).all()
-    assert (answers["mirrored"][3, :, 2:] == (200, 0, 0, 255)).all() and (answers["white"] == 0).all()
-    assert answers["mean"] is mean
+    found = answers.constant_answers(condition, 6, 4, mean)
+    assert (found["copied"][3, :, :2] == (200, 0, 0, 255)).all() and (found["copied"][3, :, 2:] == 0).all()
+    assert (found["mirrored"][3, :, 2:] == (200, 0, 0, 255)).all() and (found["white"] == 0).all()
+    assert found["mean"] is mean and set(answers.constant_answers(condition, 6, 4)) == {"copied", "mirrored", "white"}
+
+
+def test_holdout_writes_scores_pictures_card_and_the_mean_views(folder, tmp_path):
+    names = ("quality.csv", "quality_views.csv", "quality.png", "mean_views.png", "model_card.md")
+    network = folder / "first" / "zero123plus" / "receipt.json"
+    holdout.main(network, folder / "corpus.npz", *(tmp_path / name for name in names), holdout_run(), quiet())
+    table = pd.read_csv(tmp_path / "quality.csv").set_index(["group", "answer"])
+    assert table.loc[("development", "white"), "n_views"] == 6 * len(suite.DEVELOPMENT)
+    mean = answers.mean_views(Corpus.load(folder / "corpus.npz").rgba)
+    assert (answers.read_mean(tmp_path / "mean_views.png", 6, 16) == mean).all()
+    assert "| development | generated |" in (tmp_path / "model_card.md").read_text()
 
 
 def test_a_right_answer_beats_the_constants():

@@ -64,6 +64,8 @@ STAGES = (
     "protocol",
     "ablations",
     "growth",
+    "likeness",
+    "fusion",
     "claims",
     "curves",
     "gallery",
