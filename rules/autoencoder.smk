@@ -15,7 +15,7 @@ rule autoencoder:
         "../environment.yml"
     threads: EXPERIMENT.config.threads
     resources:
-        mem_mb=8000,
+        mem_mb=16000,
         runtime="12h",
         gpu=gpus(),
         gpu_manufacturer="nvidia",

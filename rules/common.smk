@@ -10,7 +10,15 @@ sys.path.insert(0, str(workflow.basedir))
 from stages.experiment import Experiment
 from stages.lib.comparisons import CLAIMED, GROWTH, AblationsRun, ClaimsRun, GrowthRun, compare
 from stages.lib.imports import code as stage_code
-from stages.settings import CONSTANT_ANSWERS, PLAIN_TABLES, PLOTTED_TABLES, SettingsError, canonical_json
+from stages.settings import (
+    CONSTANT_ANSWERS,
+    MICRO_MODEL,
+    PLAIN_TABLES,
+    PLOTTED_TABLES,
+    PRIORS,
+    SettingsError,
+    canonical_json,
+)
 
 try:
     EXPERIMENT = Experiment(config, Path(workflow.basedir))
@@ -27,6 +35,7 @@ wildcard_constraints:
     variant="|".join([*EXPERIMENT.variant_names(), *EXPERIMENT.config.outside]),
     source="rendered|imported|inflated|zero123plus|micro",
     recipe=EXPERIMENT.config.priors.recipe,
+    prior="|".join(PRIORS),
     network="[A-Za-z0-9_]+",
     seed="[0-9]+",
     fusion="|".join(map(re.escape, EXPERIMENT.fusions())),
@@ -40,6 +49,9 @@ shell.prefix(
     "MALLOC_MMAP_THRESHOLD_=8589934592 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=67108864 "
     "OMP_WAIT_POLICY=passive; "
 )
+
+# What promote_priors copies.
+TRAINED = f"results/priors/{EXPERIMENT.config.priors.recipe}"
 
 # One GPU unless a profile or --resources says otherwise: without a limit Snakemake would start every job on it.
 if "gpu" not in workflow.global_resources:
@@ -142,8 +154,8 @@ def anchors_gpus(source):
 
 
 def fit_memory(variant):
-    """Megabytes of a fit; with score distillation 5 GB of weights in float32 and the encoder's activations."""
-    return 12_000 if EXPERIMENT.settings(variant).guidance.model else 2000
+    """Megabytes of a fit; with a public network 5 GB of weights in float32 and the encoder's activations."""
+    return 2000 if EXPERIMENT.settings(variant).guidance.model in (None, MICRO_MODEL) else 12_000
 
 
 def anchors_of(suite, scene, variant, seed):
@@ -347,8 +359,9 @@ def counts_of(suite):
 
 
 def comparison(name):
-    """A comparison of stages/lib/comparisons.py with this configuration's scenes and seeds."""
+    """A comparison of stages/lib/comparisons.py with this configuration's scenes and seeds; sds by its network."""
     ablations = EXPERIMENT.config.ablations
+    name = f"sds_{EXPERIMENT.sds_model()}" if name == "sds" else name
     return compare(name, EXPERIMENT.suite, scenes_of, ablations, EXPERIMENT.variant, EXPERIMENT.settings)
 
 

@@ -1,18 +1,17 @@
 rule holdout:
     input:
-        network="results/priors/{recipe}/zero123plus/receipt.json",
+        network="results/priors/{recipe}/{prior}/receipt.json",
         corpus="results/priors/{recipe}/corpus.npz",
         code=code("holdout"),
     output:
-        quality="results/priors/{recipe}/quality.csv",
-        views="results/priors/{recipe}/quality_views.csv",
-        sheet="results/priors/{recipe}/quality.png",
-        mean_views="results/priors/{recipe}/mean_views.png",
-        card="results/priors/{recipe}/model_card.md",
+        quality="results/priors/{recipe}/holdout/{prior}/quality.csv",
+        views="results/priors/{recipe}/holdout/{prior}/quality_views.csv",
+        sheet="results/priors/{recipe}/holdout/{prior}/quality.png",
+        card="results/priors/{recipe}/holdout/{prior}/model_card.md",
     log:
-        "results/priors/{recipe}/logs/holdout.log",
+        "results/priors/{recipe}/logs/{prior}/holdout.log",
     benchmark:
-        "results/priors/{recipe}/benchmarks/holdout.jsonl"
+        "results/priors/{recipe}/benchmarks/{prior}/holdout.jsonl"
     conda:
         "../environment.yml"
     threads: EXPERIMENT.config.threads
@@ -22,8 +21,9 @@ rule holdout:
         gpu=gpus(),
         gpu_manufacturer="nvidia",
     params:
-        settings=EXPERIMENT.holdout_json(),
+        settings=asked(EXPERIMENT.holdout_json, "prior"),
+        label="{recipe} {prior}",
     shell:
         "python -m stages.holdout --network {input.network} --corpus {input.corpus} --out {output.quality}"
-        " --views {output.views} --sheet {output.sheet} --mean-views {output.mean_views} --model-card {output.card}"
-        " --settings {params.settings:q} --label {wildcards.recipe} --log {log}"
+        " --views {output.views} --sheet {output.sheet} --model-card {output.card}"
+        " --settings {params.settings:q} --label {params.label:q} --log {log}"

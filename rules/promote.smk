@@ -1,16 +1,12 @@
 rule promote_priors:
     input:
-        network=f"results/priors/{EXPERIMENT.config.priors.recipe}/zero123plus/receipt.json",
-        beside=[
-            f"results/priors/{EXPERIMENT.config.priors.recipe}/model_card.md",
-            f"results/priors/{EXPERIMENT.config.priors.recipe}/quality.csv",
-            f"results/priors/{EXPERIMENT.config.priors.recipe}/quality.png",
-            f"results/priors/{EXPERIMENT.config.priors.recipe}/mean_views.png",
-            f"results/priors/{EXPERIMENT.config.priors.recipe}/denoiser_curve.csv",
-            f"results/priors/{EXPERIMENT.config.priors.recipe}/denoiser_curve.png",
-            f"results/priors/{EXPERIMENT.config.priors.recipe}/autoencoder_curve.csv",
-            f"results/priors/{EXPERIMENT.config.priors.recipe}/autoencoder_curve.png",
-        ],
+        networks=expand(f"{TRAINED}/{{prior}}/receipt.json", prior=PRIORS),
+        scores=expand(
+            f"{TRAINED}/holdout/{{prior}}/{{file}}", prior=PRIORS, file=["model_card.md", "quality.csv", "quality.png"]
+        ),
+        curves=expand(f"{TRAINED}/curves/{{prior}}/denoiser_curve.{{form}}", prior=PRIORS, form=["csv", "png"]),
+        autoencoder=expand(f"{TRAINED}/autoencoder_curve.{{form}}", form=["csv", "png"]),
+        mean_views=f"{TRAINED}/mean_views.png",
         code=code("promote"),
     log:
         "results/priors/logs/promote.log",
@@ -23,7 +19,7 @@ rule promote_priors:
         runtime="10m",
     params:
         settings=EXPERIMENT.promote_json(),
-        out=shipped("resources/priors/micro_zero123plus"),
+        out=shipped("resources/priors"),
     shell:
-        "python -m stages.promote --network {input.network} --beside {input.beside} --out {params.out}"
+        "python -m stages.promote --networks {input.networks} --beside {input.scores} {input.curves} {input.autoencoder} {input.mean_views} --out {params.out}"
         " --settings {params.settings:q} --log {log}"

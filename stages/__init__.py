@@ -39,11 +39,11 @@ report     whatever is worth looking at         results/report.html
 
 The small priors, which no target but promote_priors asks for:
 
-corpus       the embedded suite's training families    results/priors/<recipe>/corpus.npz
+corpus       the embedded suite's training families    results/priors/<recipe>/corpus.npz, mean_views.png
 autoencoder  corpus                                    autoencoder/, its curve
-denoiser     corpus, autoencoder                       zero123plus/ in the public layout, its curve
-holdout      the network, corpus                       quality.csv and pictures, mean_views.png, model_card.md
-promote      all of these                              resources/priors/micro_zero123plus/
+denoiser     corpus, autoencoder                       zero123plus/, zero123/ in the public layouts, curves/
+holdout      one network, corpus                       quality.csv, quality_views.csv, quality.png, model_card.md
+promote      all of these                              resources/priors/micro_zero123plus/, micro_zero123/
 
 `python -m stages.viewer` shows sequences and checkpoints in the browser (extra [viewer]); it writes nothing.
 `python -m stages.kernels` compiles the Numba kernels once, so that no job does; bootstrap.py types it.

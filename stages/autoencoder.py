@@ -2,7 +2,7 @@
 
 Reads corpus.npz; writes diffusers' folder (float32), whose latents have the scale that Zero123++'s pipeline expects
 (stages/lib/diffusion/micro.py), and the loss curve. Every step sees random pictures, mirrored and with their colours in
-a random order, on the pipeline's grey.
+a random order, on Zero123++'s grey or on Zero123's white.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from stages.settings import NO_INFLUENCE, AutoencoderRun, AutoencoderSettings, c
 MEASURED = 1024
 # Seeds of the parts, beside the steps' own.
 INITIAL, CHOSEN = 1, 2
+# Share of the pictures on white, as Zero123 has its own; the others are on Zero123++'s grey.
+WHITE = 0.5
 
 
 def terms(
@@ -44,10 +46,11 @@ def terms(
     }
 
 
-def drawn(rgba: np.ndarray, count: int, generator: torch.Generator) -> torch.Tensor:
-    """`count` random pictures of (M, H, W, 4), augmented: float32 (count, 3, H, W)."""
-    chosen = torch.randint(len(rgba), (count,), generator=generator).numpy()
-    pictures = micro.pictures(over_grey(rgba[chosen]))
+def drawn(rgba: np.ndarray, count: int, generator: torch.Generator, white: float = WHITE) -> torch.Tensor:
+    """`count` random pictures of (M, H, W, 4), augmented, a share of them on white: float32 (count, 3, H, W)."""
+    chosen = rgba[torch.randint(len(rgba), (count,), generator=generator).numpy()]
+    on_white = (torch.rand(count, 1, 1, 1, generator=generator) < white).numpy()
+    pictures = micro.pictures(np.where(on_white, over_grey(chosen, 255), over_grey(chosen)))
     orders = torch.tensor(micro.colour_orders(6))[torch.randint(6, (count,), generator=generator)]
     pictures = pictures[torch.arange(count)[:, None], orders]
     mirrored = torch.rand(count, 1, 1, 1, generator=generator) < 0.5
@@ -59,7 +62,8 @@ def main(
 ) -> None:
     """Train the small priors' autoencoder; `out` is its config.json, the weights lie beside it."""
     chosen, device = settings.autoencoder, choose(settings)
-    rgba = Corpus.load(corpus).rgba
+    loaded = Corpus.load(corpus)
+    rgba = np.concatenate([loaded.rgba, loaded.random], axis=1)
     rgba = rgba.reshape(-1, *rgba.shape[2:])
     torch.manual_seed(training.generator(settings.seed, INITIAL).initial_seed())
     vae = micro.make_autoencoder(chosen).to(device.device)
@@ -78,7 +82,9 @@ def main(
     identity = checkpoint.digest("autoencoder", canonical_json(settings, NO_INFLUENCE), device, [corpus])
     with checkpoint.locked(checkpoints, report):
         rows = training.train([vae], loss, plan, checkpoints / "autoencoder.pt", identity, report)
-    some = drawn(rgba, min(MEASURED, len(rgba)), training.generator(settings.seed, CHOSEN)).split(chosen.batch)
+    # Zero123's copy is rescaled by its own pictures (micro.for_zero123), so these are on grey.
+    some = drawn(rgba, min(MEASURED, len(rgba)), training.generator(settings.seed, CHOSEN), white=0)
+    some = some.split(chosen.batch)
     with torch.no_grad():
         encoded = torch.cat([vae.encode(part.to(device.device)).latent_dist.mean for part in some])
         micro.normalise(vae, encoded)

@@ -283,11 +283,19 @@ class Corpus(_Npz):
     """(S,) float64 in [0, 1]"""
     azimuth_deg: np.ndarray
     """(S,) float64, where the input camera stands; the views are relative to it"""
+    random: np.ndarray
+    """(S, R, H, W, 4) uint8, views at random angles"""
+    random_azimuth_deg: np.ndarray
+    """(S, R) float64, relative to the input camera"""
+    random_elevation_deg: np.ndarray
+    """(S, R) float64, above the horizon, where the input camera stands"""
     record: dict = field(default_factory=dict)
 
     def check(self) -> None:
         numbers = {"object_seed": "int64 S", "time": "float64 S", "azimuth_deg": "float64 S"}
-        spec = {"rgba": "uint8 S V H W 4", "condition": "uint8 S P P 4", **numbers}
+        angles = {"random_azimuth_deg": "float64 S R", "random_elevation_deg": "float64 S R"}
+        pictures = {"rgba": "uint8 S V H W 4", "condition": "uint8 S P P 4", "random": "uint8 S R H W 4"}
+        spec = {**pictures, **numbers, **angles}
         sizes = check_axes("Corpus", spec, vars(self))
         if self.name.shape != (sizes["S"],):
             raise ContractError(f"Corpus.name has shape {self.name.shape}; expected ({sizes['S']},).")

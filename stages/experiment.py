@@ -13,10 +13,11 @@ from pathlib import Path
 
 from stages.lib import layouts
 from stages.lib.imports import ROOT
-from stages.lib.weights import MICRO, fetch_command
+from stages.lib.weights import MICRO, MICRO_POSE, fetch_command
 from stages.settings import (
     CONSTANT_ANSWERS,
     GENERATED,
+    MICRO_MODEL,
     AnchorsRun,
     AssetsRun,
     AutoencoderRun,
@@ -404,7 +405,7 @@ class Experiment:
         if source not in GENERATED_ANCHORS:
             return []
         if source == "micro":
-            return [self._micro_receipt()]
+            return [self._micro_receipt(MICRO, "anchors.source", "anchors: {source: auto}")]
         check_network(self.config.anchors.model, self.root)
         return [f"resources/weights/{self.config.anchors.model}/receipt.json"]
 
@@ -423,23 +424,35 @@ class Experiment:
         name = self.settings(variant).guidance.model
         if name is None:
             return []
+        if name == MICRO_MODEL:
+            return [self._micro_receipt(MICRO_POSE, "guidance.model", "guidance: {model: zero123_xl}")]
         check_network(name, self.root)
         networks = read_yaml(self.root / "config" / "weights.yaml")
-        if "pose" not in networks[name]:
-            fit = ", ".join(other for other, about in networks.items() if "pose" in about)
-            raise SettingsError(f"guidance.model: {name!r} takes no relative pose, as a Zero123 does; expected: {fit}")
+        fit = [other for other, about in networks.items() if "pose" in about and "trained_by" not in about]
+        if name not in fit:
+            raise SettingsError(
+                f"guidance.model: {name!r} is no public network that takes a relative pose, as a Zero123 does; "
+                f"expected: {', '.join([*fit, MICRO_MODEL])}"
+            )
         return [f"{WEIGHTS}/{name}/receipt.json"]
+
+    def sds_model(self) -> str:
+        """The network of results/sds.csv: the configured one, or the small one where it was promoted."""
+        wanted = self.config.ablations.sds
+        if wanted != "auto":
+            return wanted
+        return MICRO_MODEL if (self.root / PRIORS / MICRO_POSE / "receipt.json").is_file() else "zero123_xl"
 
     def _guidance(self, tree: Config) -> dict:
         return {"guidance": tree.guidance} if tree.guidance.model else {}
 
-    def _micro_receipt(self) -> str:
-        """The receipt of the small prior of this repository; raises SettingsError when none was promoted."""
-        path = self.root / PRIORS / MICRO / "receipt.json"
+    def _micro_receipt(self, prior: str, key: str, instead: str) -> str:
+        """The receipt of a small prior of this repository, which `key` asks for; SettingsError when none is here."""
+        path = self.root / PRIORS / prior / "receipt.json"
         if not path.is_file():
             raise SettingsError(
-                f"micro anchors are drawn by a trained network, but {PRIORS}/{MICRO} is not here. Type "
-                f"`{fetch_command(MICRO)}`, or take anchors of another source."
+                f"{key} is micro but {PRIORS}/{prior} is not here; expected a trained network. Type "
+                f"`{fetch_command(prior)}`, or `{instead}`."
             )
         return os.path.relpath(path)
 
@@ -451,15 +464,16 @@ class Experiment:
         run = {**self._run(tree, 0), "checkpoint_interval_s": tree.checkpoint_interval_s}
         return canonical_json(AutoencoderRun(**run, autoencoder=tree.priors.autoencoder))
 
-    def denoiser_json(self) -> str:
+    def denoiser_json(self, prior: str) -> str:
         tree = self.config
         run = {**self._run(tree, 0), "checkpoint_interval_s": tree.checkpoint_interval_s}
-        return canonical_json(DenoiserRun(**run, denoiser=tree.priors.denoiser))
+        chosen = {"zero123plus": tree.priors.denoiser, "zero123": tree.priors.pose}[prior]
+        return canonical_json(DenoiserRun(**run, prior=prior, denoiser=chosen))
 
-    def holdout_json(self) -> str:
+    def holdout_json(self, prior: str) -> str:
         tree = self.config
         drawn = {"micro": tree.anchors.micro, "matte_tolerance": tree.anchors.matte_tolerance}
-        return canonical_json(HoldoutRun(**self._run(tree, 0), priors=tree.priors, **drawn))
+        return canonical_json(HoldoutRun(**self._run(tree, 0), prior=prior, priors=tree.priors, **drawn))
 
     def promote_json(self) -> str:
         return canonical_json(PromoteRun(**self._run(self.config, 0), date=self.config.priors.date))

@@ -1,19 +1,22 @@
-"""Stage holdout: what the small Zero123++ draws of objects that it has not been trained on, against constant answers.
+"""Stage holdout: what a small prior draws of objects that it has not been trained on, against constant answers.
+
+The small Zero123++ draws its six views; the small Zero123 draws views at POSES, each from the input view.
 
 Groups: *held_out* new objects of the families that were trained on; *left_out* objects of families that were not
 (priors.corpus.leave_out); *development*; *reporting*, the seven, only when asked for.
 
-Answers: *generated*, and the four constant ones of `stages/lib/answers.py`. A network that knows an object's sides must
-beat the best of the four.
+Answers: *generated*, and the constant ones of `stages/lib/answers.py`; the mean view only where the six views are
+drawn. A network that knows an object's sides must beat the best of them.
 Every answer is scored like the asset's views are (`quality.psnr_masked`), the generated ones after their matte, at the
-size that the network draws. Writes quality.csv (group, answer), quality_views.csv (every view), a picture, the mean
-views of the corpus, and the model card.
+size that the network draws. Writes quality.csv (group, answer), quality_views.csv (every view), a picture, and the
+model card.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -26,13 +29,27 @@ from stages.cli import Reporter, StageError
 from stages.contracts import Corpus, replacing
 from stages.lib import answers, images, objects, quality, suite
 from stages.lib.device import choose
-from stages.lib.diffusion import zero123plus
+from stages.lib.diffusion import micro, zero123, zero123plus
 from stages.lib.matting import matte
+from stages.lib.training import generator
 from stages.settings import GENERATED, HoldoutRun
 
 MASK_THRESHOLD = 0.5
 # Objects in the picture, the first of every group.
 SHOWN = 6
+# Azimuth and elevation of the views that are asked of the small Zero123: all around, in the middle and at both ends of
+# the elevations that it was trained at, none of them at an angle of Zero123++.
+ELEVATIONS = (15.0, -30.0, 0.0, 30.0, -15.0, 30.0, 0.0, -30.0)
+POSES = tuple((45.0 * index, elevation) for index, elevation in enumerate(ELEVATIONS))
+# What a card calls each network, what it does, where its pictures stand.
+ABOUT = {
+    "zero123plus": ("Zero123++", "Six views of an object from one picture", "at Zero123++ v1.1's angles"),
+    "zero123": (
+        "Zero123",
+        "A view of an object from one picture and the camera's pose relative to it",
+        "at Zero123++ v1.1's and at random angles",
+    ),
+}
 VIEW_COLUMNS = ("group", "name", "object_seed", "time", "view", "answer", "psnr", "psnr_masked")
 
 
@@ -40,9 +57,11 @@ def moments(settings: HoldoutRun) -> dict[str, list[objects.Moment]]:
     """What is scored, by group; the input camera stands at the front."""
     chosen, corpus = settings.priors.holdout, settings.priors.corpus
     trained = objects.families(corpus)
+    around = POSES if settings.prior == "zero123" else ()
 
     def of(names, seeds) -> list[objects.Moment]:
-        return [objects.Moment(name, seed, time, 0.0) for name in names for seed in seeds for time in chosen.times]
+        each = [(name, seed, time) for name in names for seed in seeds for time in chosen.times]
+        return [objects.Moment(*one, 0.0, around) for one in each]
 
     new = range(objects.HELD_OUT, objects.HELD_OUT + chosen.objects)
     groups = {"held_out": of(trained, new), "left_out": of(corpus.leave_out, new)}
@@ -81,28 +100,66 @@ def picture(shown: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> np.ndarra
     return images.to_uint8(np.concatenate(rows))
 
 
+Drawing = Callable[[np.ndarray], np.ndarray]
+
+
+def six_views(folder: Path, device: torch.device, size: int, settings: HoldoutRun, report: Reporter) -> Drawing:
+    """A function from input views (S, P, P, 4) to the six views of each, opaque uint8 (S, 6, H, W, 3)."""
+    model, drawing = zero123plus.load(folder, device, torch.float32), settings.micro
+    # Moments are no clip: none is held to another.
+    sampling = zero123plus.Sampling(drawing.steps, drawing.guidance, 0.0, size, drawing.frames_per_batch, settings.seed)
+    return lambda conditions: zero123plus.sample(model, conditions, sampling, report.progress)
+
+
+def posed_views(folder: Path, device: torch.device, size: int, settings: HoldoutRun, report: Reporter) -> Drawing:
+    """A function from input views (S, P, P, 4) to the views of each at POSES, opaque uint8 (S, V, H, W, 3)."""
+    model, chosen = zero123.load(folder, micro.POSE, size, device, torch.float32), settings.priors.holdout
+    azimuth, elevation = np.array(POSES).T
+    poses = zero123.relative_pose(azimuth, elevation, np.zeros_like(azimuth), np.zeros_like(azimuth), model.pose)
+
+    def draw(conditions: np.ndarray) -> np.ndarray:
+        drawn = []
+        for index, condition in enumerate(conditions):
+            embedding, latent, _ = zero123.embed(model, condition)
+            noise = generator(settings.seed, index)
+            drawn.append(
+                zero123.sample(model, embedding, latent, poses, chosen.pose_steps, chosen.pose_guidance, noise)
+            )
+            report.progress(index + 1, len(conditions))
+        return np.stack(drawn)
+
+    return draw
+
+
 def card(settings: HoldoutRun, table: pd.DataFrame, folder: Path, corpus: Corpus, hardware: str) -> str:
     """The text of model_card.md: figures of this very training, nothing from elsewhere."""
-    priors = settings.priors
+    priors, posed = settings.priors, settings.prior == "zero123"
+    name, does, where = ABOUT[settings.prior]
+    trained, examples = (priors.pose, "pairs of views") if posed else (priors.denoiser, "sheets")
+    drawn = (
+        (priors.holdout.pose_steps, priors.holdout.pose_guidance)
+        if posed
+        else (settings.micro.steps, settings.micro.guidance)
+    )
     sizes = {path.parent.name: path.stat().st_size for path in sorted(folder.rglob("*.safetensors"))}
     left = ", ".join(priors.corpus.leave_out) or "none"
     lines = [
-        "# micro Zero123++",
+        f"# micro {name}",
         "",
-        "Six views of an object from one picture: small networks of Zero123++'s own classes (diffusers, transformers), "
+        f"{does}: small networks of {name}'s own classes (diffusers, transformers), "
         "in its public folder layout. Made by this repository's `snakemake promote_priors`; licence Apache-2.0.",
         "",
         f"- **Data**: {len(corpus.rgba)} moments of {len(np.unique(corpus.name))} procedural training families, "
         f"{priors.corpus.objects} objects each; none of the reporting or development objects. Left out: {left}.",
-        f"- **Views**: {corpus.rgba.shape[2]} x {corpus.rgba.shape[3]} pixels at Zero123++ v1.1's angles, radius "
+        f"- **Views**: {corpus.rgba.shape[2]} x {corpus.rgba.shape[3]} pixels {where}, radius "
         f"{objects.RADIUS}, fovy {objects.FOVY_DEG} degrees.",
         f"- **Steps**: autoencoder {priors.autoencoder.steps} of {priors.autoencoder.batch} pictures "
-        f"({priors.autoencoder.precision}); UNet and encoders {priors.denoiser.steps} of {priors.denoiser.batch} "
-        f"sheets ({priors.denoiser.precision}).",
+        f"({priors.autoencoder.precision}); UNet and encoders {trained.steps} of {trained.batch} {examples} "
+        f"({trained.precision}).",
         f"- **Hardware**: {hardware}. **Date**: {priors.date or 'not given'}.",
         f"- **Recipe**: {priors.recipe}, seed {settings.seed}.",
         "- **Files** (float16): " + ", ".join(f"{name} {size / 1e6:.2f} MB" for name, size in sizes.items()) + ".",
-        f"- **Drawn with** {settings.micro.steps} steps, guidance {settings.micro.guidance}.",
+        f"- **Drawn with** {drawn[0]} steps, guidance {drawn[1]}.",
         "",
         "Mean over views, dB; margin: generated minus the best constant answer, by masked PSNR.",
         "",
@@ -123,30 +180,27 @@ def main(
     out: Path,
     views: Path,
     sheet: Path,
-    mean_views: Path,
     model_card: Path,
     settings: HoldoutRun,
     report: Reporter,
 ) -> None:
-    """Score the small Zero123++; `network` is the receipt of its folder."""
-    device = choose(settings)
+    """Score a small prior; `network` is the receipt of its folder."""
+    device, posed = choose(settings), settings.prior == "zero123"
     trained_on = Corpus.load(corpus)
-    size, mean = trained_on.rgba.shape[2], answers.mean_views(trained_on.rgba)
+    size = trained_on.rgba.shape[2]
+    mean = None if posed else answers.mean_views(trained_on.rgba)
     try:
-        model = zero123plus.load(network.parent, device.device, torch.float32)
+        draw = (posed_views if posed else six_views)(network.parent, device.device, size, settings, report)
     except zero123plus.ModelError as error:
         raise StageError(str(error)) from None
-    drawing = settings.micro
-    # Moments are no clip: none is held to another.
-    sampling = zero123plus.Sampling(drawing.steps, drawing.guidance, 0.0, size, drawing.frames_per_batch, settings.seed)
     rows, shown = [], []
     for group, chosen in moments(settings).items():
         report.say(f"{group}: {len(chosen)} moments")
-        truths, conditions = objects.render(
+        six, conditions, around = objects.render(
             chosen, size, settings.priors.corpus.condition_size, settings.threads, report.progress
         )
-        opaque = zero123plus.sample(model, conditions, sampling, report.progress)
-        generated, _ = matte(opaque, "colour", settings.matte_tolerance, "anchors", report)
+        truths = around if posed else six
+        generated, _ = matte(draw(conditions), "colour", settings.matte_tolerance, "anchors", report)
         for moment, truth, condition, drawn in zip(chosen, truths, conditions, generated, strict=True):
             given = {GENERATED: drawn, **answers.constant_answers(condition, len(truth), size, mean)}
             for answer, pictures in given.items():
@@ -160,7 +214,6 @@ def main(
         with replacing(path) as temporary:
             content.to_csv(temporary, index=False, float_format="%.4f", lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
     images.write_png(sheet, picture(shown))
-    answers.write_mean(mean_views, mean)
     hardware = json.loads((network.parent / "hardware.json").read_text(encoding="utf-8"))["hardware"]
     with replacing(model_card) as temporary:
         temporary.write_text(card(settings, table, network.parent, trained_on, hardware), encoding="utf-8")

@@ -23,6 +23,10 @@ KINDS = ("procedural", "stag4d", "consistent4d", "diffusion4d", "images", "video
 # What six views of an object may be: drawn by a network, or by none (stages/lib/answers.py).
 GENERATED = "generated"
 CONSTANT_ANSWERS = ("copied", "mirrored", "white", "mean")
+# The small networks that this repository trains: six views from one picture, and a view from a relative pose.
+PRIORS = ("zero123plus", "zero123")
+# The word that chooses the second one in guidance.model.
+MICRO_MODEL = "micro"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
@@ -189,7 +193,8 @@ class GuidanceSettings(Section):
 
     model: str | None = Field(
         None,
-        description="the network, zero123_xl or stable_zero123 in config/weights.yaml, fetched first; null = off",
+        description="the network: zero123_xl or stable_zero123 in config/weights.yaml, fetched first; micro = the "
+        "small Zero123 of resources/priors/, trained by this repository; null = off",
     )
     weight: float = Field(
         5e-5, ge=0, description="weight of the term beside a colour error of weight 1 (STAG4D: 1 beside 20000)"
@@ -224,7 +229,9 @@ class GuidanceSettings(Section):
         "conditions, which costs nothing",
     )
     encode_size: int | None = Field(
-        None, ge=8, description="vae: side at which views are encoded, pixels; null = the network's own (256); cheaper"
+        None,
+        ge=8,
+        description="vae: side at which views are encoded, pixels; null = the network's own (256; micro: 64); cheaper",
     )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="auto = float16 on CUDA (as published), float32 on a CPU"
@@ -497,6 +504,12 @@ class CorpusSettings(Section):
     azimuth_jitter_deg: float = Field(
         15.0, ge=0, le=180, description="the input camera stands up to this far from the object's front, degrees"
     )
+    random_views: int = Field(
+        4, ge=0, description="further views of every moment, at any azimuth, that the pose network learns from"
+    )
+    random_elevation_deg: float = Field(
+        30.0, ge=0, le=80, description="they are up to so far above or below the input camera, degrees"
+    )
     view_size: int = Field(64, ge=16, le=320, description="side of a view, pixels")
     condition_size: int = Field(128, ge=16, le=1024, description="side of the input view, pixels; frames.size in use")
     leave_out: list[str] = Field([], description="families that are not trained on, only scored")
@@ -524,7 +537,7 @@ class DenoiserSettings(Section):
     steps: int = Field(6000, ge=1, description="optimisation steps")
     batch: int = Field(8, ge=1, description="sheets a step")
     lr: float = Field(6e-4, gt=0, description="largest learning rate")
-    drop_condition: float = Field(0.1, ge=0, le=1, description="share of sheets trained without their condition")
+    drop_condition: float = Field(0.1, ge=0, le=1, description="share of a batch trained without its condition")
     colour_orders: int = Field(
         3, ge=1, le=6, description="orders of red, green and blue in which every picture is shown; 1 = its own"
     )
@@ -532,11 +545,20 @@ class DenoiserSettings(Section):
     precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16 = autocast, for a GPU")
 
 
+class PoseSettings(DenoiserSettings):
+    """The small UNet of Zero123 and its image encoder, trained together to draw a view from a relative pose."""
+
+    steps: int = Field(4500, ge=1, description="optimisation steps")
+    batch: int = Field(32, ge=1, description="pairs of views a step")
+
+
 class HoldoutSettings(Section):
     """What a small prior is scored on: objects that it has not been trained on."""
 
     objects: int = Field(2, ge=1, description="new objects of every family")
     times: list[float] = Field([0.3], min_length=1, description="moments of every object, in [0, 1]")
+    pose_steps: int = Field(16, ge=1, le=1000, description="denoising steps of a view by the pose network")
+    pose_guidance: float = Field(1.0, ge=0, description="its classifier-free guidance; 1 = none")
     reporting: bool = Field(False, description="score the seven reporting objects too; only to report, never to choose")
 
 
@@ -548,6 +570,7 @@ class PriorsSettings(Section):
     corpus: CorpusSettings = CorpusSettings()
     autoencoder: AutoencoderSettings = AutoencoderSettings()
     denoiser: DenoiserSettings = DenoiserSettings()
+    pose: PoseSettings = PoseSettings()
     holdout: HoldoutSettings = HoldoutSettings()
 
 
@@ -558,6 +581,9 @@ class AblationsSettings(Section):
         ["mouth", "propeller", "walk"], description="scenes of tables 2 to 5; all = every scene of the suite"
     )
     seeds: list[int] = Field([0, 1, 2], min_length=1, description="one fit per seed, for the comparison as well")
+    sds: Literal["auto", "micro", "zero123_xl"] = Field(
+        "auto", description="network of results/sds.csv; auto = micro when resources/priors/ holds it, else zero123_xl"
+    )
 
 
 # With a picture beside the table, and without.
@@ -754,10 +780,12 @@ class AutoencoderRun(Run):
 
 class DenoiserRun(Run):
     checkpoint_interval_s: float = 30.0
+    prior: Literal[PRIORS] = "zero123plus"  # type: ignore[valid-type]
     denoiser: DenoiserSettings
 
 
 class HoldoutRun(Run):
+    prior: Literal[PRIORS] = "zero123plus"  # type: ignore[valid-type]
     priors: PriorsSettings
     micro: MicroSettings = MicroSettings()
     matte_tolerance: float = 0.12

@@ -55,6 +55,12 @@ def report() -> Silent:
     return Silent()
 
 
+@pytest.fixture(scope="module")
+def report_once() -> Silent:
+    """A reporter for what a module makes once."""
+    return Silent()
+
+
 @pytest.fixture
 def scene() -> tuple[Frames, Anchors, Truth]:
     """Four frames of a moving ball with six anchors and four ground-truth views."""

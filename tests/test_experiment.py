@@ -344,12 +344,68 @@ def test_guided_canonicals_are_kept_apart():
     ("model", "text"),
     [
         ("zero123_x", r"no network 'zero123_x'; did you mean 'zero123_xl'"),
-        ("zero123plus_v11", r"'zero123plus_v11' takes no relative pose.*expected: zero123_xl, stable_zero123"),
+        (
+            "zero123plus_v11",
+            r"'zero123plus_v11' is no public network that takes a relative pose.*zero123, micro",
+        ),
+        ("micro_zero123", r"'micro_zero123' is no public network.*expected: zero123_xl, stable_zero123, micro"),
     ],
 )
 def test_a_network_that_cannot_guide(model, text):
     with pytest.raises(SettingsError, match=text):
         experiment(guidance={"model": model}).guidance_weights("stag4d")
+
+
+@pytest.fixture
+def with_prior(tmp_path) -> Path:
+    """A root with config/ and a promoted small Zero123."""
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    (tmp_path / "resources/priors/micro_zero123").mkdir(parents=True)
+    (tmp_path / "resources/priors/micro_zero123/receipt.json").write_text("{}")
+    return tmp_path
+
+
+def test_micro_guidance_reads_the_prior_of_this_repository(with_prior):
+    found = Experiment(DEFAULTS, with_prior)
+    (receipt,) = found.guidance_weights("4dstr_sds_micro")
+    assert Path(receipt).resolve() == with_prior / "resources/priors/micro_zero123/receipt.json"
+    assert json.loads(found.dynamic_json("stag4d_sds_micro", 0))["guidance"]["background"] == "white"
+    assert found.variant("stag4d_sds_micro_low").title == "stag4d (photometric anchors, SDS by micro, weight / 10)"
+
+
+def test_micro_variants_differ_from_those_of_the_public_network_in_it_alone():
+    found = experiment()
+    for micro, public in {
+        "stag4d_sds_micro": "stag4d_sds",
+        "stag4d_sds_micro_low": "stag4d_sds_low",
+        "stag4d_sds_micro_high": "stag4d_sds_high",
+        "4dstr_sds_micro": "4dstr_sds",
+    }.items():
+        tree, other = found.settings(micro), found.settings(public)
+        changed = other.guidance.model_copy(update={"model": "micro", "background": "white"})
+        assert tree == other.model_copy(update={"guidance": changed}), micro
+
+
+def test_a_missing_prior_names_the_command(with_prior):
+    (with_prior / "resources/priors/micro_zero123/receipt.json").unlink()
+    text = r"guidance.model is micro but resources/priors/micro_zero123 is not here.*Type `snakemake .* promote_priors"
+    with pytest.raises(SettingsError, match=text):
+        Experiment(DEFAULTS, with_prior).guidance_weights("stag4d_sds_micro")
+
+
+def test_the_sds_table_takes_the_prior_that_is_here_unless_told(with_prior):
+    assert Experiment(DEFAULTS, with_prior).sds_model() == "micro"
+    told = {**DEFAULTS, "ablations": {"sds": "zero123_xl"}}
+    assert Experiment(told, with_prior).sds_model() == "zero123_xl"
+    (with_prior / "resources/priors/micro_zero123/receipt.json").unlink()
+    assert Experiment(DEFAULTS, with_prior).sds_model() == "zero123_xl"
+
+
+def test_each_prior_is_told_its_own_settings():
+    found = experiment(priors={"pose": {"steps": 7}, "denoiser": {"steps": 9}})
+    for prior, steps in (("zero123", 7), ("zero123plus", 9)):
+        told = json.loads(found.denoiser_json(prior))
+        assert (told["prior"], told["denoiser"]["steps"]) == (prior, steps)
 
 
 def test_both_networks_list_every_component():

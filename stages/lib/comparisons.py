@@ -4,8 +4,9 @@ Vocabulary
 ----------
 - A *comparison* is one table: variants held against a *base* variant on the same scenes and seeds of one suite.
 - *table2* to *table5* are named after 4DSTR's tables; *comparison* is the method against its base on all scenes; *sds*
-  is score distillation by its weight, whose fits need public weights; *anchor_cost* is what generated instead of
-  rendered anchors cost, whose fits need the small prior of resources/priors/.
+  is score distillation by its weight: `sds_zero123_xl`, whose fits need public weights, or `sds_micro`, whose fits need
+  the small Zero123 of resources/priors/; *anchor_cost* is what generated instead of rendered anchors cost, whose fits
+  need the small Zero123++ there.
 - *sweep* is where sizes of the temporal module are chosen: on development objects, which no other table reports.
 - *growth* compares the methods once for each of several lengths of the clip.
 """
@@ -88,7 +89,7 @@ DEFINITIONS = {
         scenes=("robot", "snail"),
         speed=True,
     ),
-    "sds": Definition(
+    "sds_zero123_xl": Definition(
         "Score distillation, by its weight",
         ("stag4d", "stag4d_sds_low", "stag4d_sds", "stag4d_sds_high"),
         base="stag4d",
@@ -100,6 +101,12 @@ DEFINITIONS = {
         base="stag4d",
         differ=("anchors",),
         bases=(("4dstr", "4dstr"), ("4dstr_micro", "4dstr")),
+    ),
+    "sds_micro": Definition(
+        "Score distillation by the small Zero123 of this repository, by its weight",
+        ("stag4d", "stag4d_sds_micro_low", "stag4d_sds_micro", "stag4d_sds_micro_high"),
+        base="stag4d",
+        differ=("supervision",),
     ),
 }
 # The comparisons that claims.csv judges: no claim is about networks that draw, and none may ask for weights.

@@ -13,7 +13,7 @@ import numpy as np
 from stages.cli import Reporter, StageError
 from stages.contracts import Anchors, Frames
 from stages.lib.device import Device
-from stages.settings import GuidanceSettings, PhotometricSettings
+from stages.settings import MICRO_MODEL, GuidanceSettings, PhotometricSettings
 
 if TYPE_CHECKING:
     from stages.lib.diffusion.distillation import Guidance
@@ -36,8 +36,9 @@ def open_guidance(
 ) -> Guidance | None:
     """The guidance of one fit over `frames`, its conditions embedded; None when it is off.
 
-    weights: the network's receipt. span: the part of the whole run that this fit is, in [0, 1]. Raises StageError:
-    weights that are missing or no Zero123, opaque frames, too little GPU memory.
+    weights: the network's receipt; sides, scales and prediction type are those of its folder. span: the part of the
+    whole run that this fit is, in [0, 1]. Raises StageError: weights that are missing or no Zero123, opaque frames, too
+    little GPU memory.
     """
     if settings is None or settings.model is None:
         return None
@@ -47,6 +48,7 @@ def open_guidance(
     from stages.lib import weights as networks
     from stages.lib.diffusion import distillation, zero123
 
+    name = networks.MICRO_POSE if settings.model == MICRO_MODEL else settings.model
     if not images.has_alpha(clip.rgba):
         raise StageError(
             "the frames are opaque everywhere; expected RGBA with the object cut out, as Zero123 was trained. Type "
@@ -54,11 +56,11 @@ def open_guidance(
         )
     dtype = device.precision(settings.precision)
     try:
-        about = networks.entry(settings.model)
-        place = networks.given(settings.model, weights)
-        folder = networks.find(settings.model, place)
-        made_by = networks.digest(settings.model, place)
-        model = zero123.load(folder, about["pose"], about["side"], device.device, getattr(torch, dtype))
+        about = networks.entry(name)
+        place = networks.given(name, weights)
+        folder = networks.find(name, place)
+        made_by = networks.digest(name, place)
+        model = zero123.load(folder, about["pose"], about.get("side"), device.device, getattr(torch, dtype))
         order = np.argsort(anchors.frame, kind="stable")
         pictures = np.concatenate([clip.rgba[:, None], anchors.rgba[order]], axis=1)[frames]
         with distillation.memory(settings):

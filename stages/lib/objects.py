@@ -1,11 +1,11 @@
-"""Objects of the embedded suite as pairs of pictures for the small priors: an input view and Zero123++'s six views.
+"""Objects of the embedded suite as pictures for the small priors: an input view, Zero123++'s six views, and others.
 
 Vocabulary: a *moment* is one time of one object seen from one azimuth; the *corpus* is what a prior is trained on.
 Training objects have the seeds 0, 1, 2, ... of a training family, held-out ones the seeds from HELD_OUT on; the
 reporting and the development objects belong to no family, so none of them can get into a corpus.
 
 Conventions: cameras as in stages/lib/cameras.py, at the angles of Zero123++ v1.1 relative to the input camera. Letters:
-S moments, V views, H W pixels of a view, P pixels of the input view's side.
+S moments, V views, R views at random or given angles, H W pixels of a view, P pixels of the input view's side.
 """
 
 from __future__ import annotations
@@ -26,16 +26,19 @@ from stages.settings import CorpusSettings, SettingsError
 HELD_OUT = 1_000_000
 # The default camera of the pipeline, at which Zero123++ v1.1's views fit the frames.
 RADIUS, FOVY_DEG = 2.0, 49.1
+SIX = len(ZERO123PP_V11_AZIMUTH_DEG)
 
 
 @dataclass(frozen=True)
 class Moment:
-    """One picture pair: which object, when, and where the input camera stands."""
+    """What is drawn together: which object, when, where the input camera stands, and where further cameras do."""
 
     name: str
     object_seed: int
     time: float
     azimuth_deg: float
+    around: tuple[tuple[float, float], ...] = ()
+    """azimuth relative to the input camera and elevation, degrees, of the views beside the six"""
 
 
 def families(settings: CorpusSettings) -> list[str]:
@@ -48,43 +51,49 @@ def families(settings: CorpusSettings) -> list[str]:
 
 
 def training_moments(settings: CorpusSettings, seed: int) -> list[Moment]:
-    """The corpus's moments; times and azimuths of an object depend on `seed` and on that object alone."""
+    """The corpus's moments; times, azimuths and random views of an object depend on `seed` and on that object alone."""
     found = []
     for name in families(settings):
         for object_seed in range(settings.objects):
             rng = np.random.default_rng([seed, suite.TRAINING_FAMILIES.index(name), object_seed])
             times = rng.uniform(size=settings.times)
             azimuths = rng.uniform(-1, 1, size=settings.times) * settings.azimuth_jitter_deg
-            found += [Moment(name, object_seed, float(t), float(a)) for t, a in zip(times, azimuths, strict=True)]
+            turns = rng.uniform(-180, 180, size=(settings.times, settings.random_views))
+            heights = rng.uniform(-1, 1, size=turns.shape) * settings.random_elevation_deg
+            around = (tuple(zip(*angles, strict=True)) for angles in zip(turns.tolist(), heights.tolist(), strict=True))
+            drawn = zip(times.tolist(), azimuths.tolist(), around, strict=True)
+            found += [Moment(name, object_seed, *each) for each in drawn]
     return found
 
 
 def render(
     moments: list[Moment], view_size: int, condition_size: int, threads: int, progress: Callable[[int, int], None]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Six views (S, 6, H, W, 4) and input views (S, P, P, 4) of moments, uint8, straight alpha.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Six views (S, 6, H, W, 4), input views (S, P, P, 4) and further views (S, R, H, W, 4), uint8, straight alpha.
 
-    Each object is one job of `threads` threads (the renderer holds no lock); the result does not depend on them.
+    moments: all with equally many views `around`. Each object is one job of `threads` threads (the renderer holds no
+    lock); the result does not depend on them.
     """
 
-    def drawn(one_object: list[Moment]) -> list[tuple[np.ndarray, np.ndarray]]:
-        pairs = []
+    def drawn(one_object: list[Moment]) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        pictures = []
         for moment in one_object:
-            azimuths = moment.azimuth_deg + np.array(ZERO123PP_V11_AZIMUTH_DEG)
-            around = orbit(azimuths, ZERO123PP_V11_ELEVATION_DEG, RADIUS, FOVY_DEG, view_size, view_size)
+            six = zip(ZERO123PP_V11_AZIMUTH_DEG, ZERO123PP_V11_ELEVATION_DEG, strict=True)
+            turns, heights = np.array([*six, *moment.around]).T
+            around = orbit(moment.azimuth_deg + turns, heights, RADIUS, FOVY_DEG, view_size, view_size)
             front = orbit(moment.azimuth_deg, 0.0, RADIUS, FOVY_DEG, condition_size, condition_size)
             views, condition = (
                 suite.render(moment.name, [moment.time], cameras, seed=moment.object_seed)[0]
                 for cameras in (around, front)
             )
-            pairs.append((views, condition[0]))
-        return pairs
+            pictures.append((views[:SIX], condition[0], views[SIX:]))
+        return pictures
 
     jobs = [list(group) for _, group in groupby(moments, key=lambda moment: (moment.name, moment.object_seed))]
-    pairs = []
+    pictures = []
     with ThreadPoolExecutor(threads) as pool:
         for done in pool.map(drawn, jobs):
-            pairs += done
-            progress(len(pairs), len(moments))
-    views, conditions = zip(*pairs, strict=True)
-    return np.stack(views), np.stack(conditions)
+            pictures += done
+            progress(len(pictures), len(moments))
+    views, conditions, further = zip(*pictures, strict=True)
+    return np.stack(views), np.stack(conditions), np.stack(further)

@@ -56,6 +56,15 @@ class Plan:
     checkpoint_interval_s: float
 
 
+@dataclass(frozen=True)
+class Objective:
+    """What a denoiser is to learn: its networks, the loss of a step, and what writes them into a folder."""
+
+    networks: list[nn.Module]
+    loss: Callable[[torch.Generator], Terms]
+    write: Callable[[Path], None]
+
+
 def generator(*numbers: int) -> torch.Generator:
     """A CPU generator for these numbers (seed, step, ...), far from that of any others."""
     state = np.random.SeedSequence(numbers).generate_state(2, np.uint32)

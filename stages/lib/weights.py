@@ -19,8 +19,9 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 MANIFEST = ROOT / "config" / "weights.yaml"
 FOLDER = ROOT / "resources" / "weights"
 RECEIPT = "receipt.json"
-# The network that this repository trains itself, in resources/priors/.
-MICRO = "micro_zero123plus"
+# The networks that this repository trains itself, in resources/priors/, by their folders in results/priors/<recipe>/.
+MICRO, MICRO_POSE = "micro_zero123plus", "micro_zero123"
+TRAINED = {"zero123plus": MICRO, "zero123": MICRO_POSE}
 
 
 class WeightsMissing(RuntimeError):

@@ -45,10 +45,33 @@ def test_the_seed_changes_times_and_azimuths():
 
 def test_views_are_the_suite_seen_from_zero123plus_angles():
     moment = objects.Moment("train_ball", 3, 0.4, 20.0)
-    views, conditions = objects.render([moment, moment], 16, 32, 2, ignored)
+    views, conditions, further = objects.render([moment, moment], 16, 32, 2, ignored)
     azimuths = [50.0, 110.0, 170.0, 230.0, 290.0, 350.0]
     around = orbit(azimuths, ZERO123PP_V11_ELEVATION_DEG, 2.0, 49.1, 16, 16)
     assert views.shape == (2, 6, 16, 16, 4) and conditions.shape == (2, 32, 32, 4)
     assert np.array_equal(views[1], suite.render("train_ball", [0.4], around, seed=3)[0])
+    assert further.shape == (2, 0, 16, 16, 4)
     front = orbit(20.0, 0.0, 2.0, 49.1, 32, 32)
     assert np.array_equal(conditions[0], suite.render("train_ball", [0.4], front, seed=3)[0, 0])
+
+
+def test_further_views_are_relative_to_the_input_camera():
+    moment = objects.Moment("train_ball", 3, 0.4, 20.0, ((35.0, -12.0), (-170.0, 28.0)))
+    views, _, further = objects.render([moment], 16, 32, 1, ignored)
+    there = orbit([55.0, -150.0], [-12.0, 28.0], 2.0, 49.1, 16, 16)
+    assert np.array_equal(further[0], suite.render("train_ball", [0.4], there, seed=3)[0])
+    plain = objects.render([objects.Moment("train_ball", 3, 0.4, 20.0)], 16, 32, 1, ignored)
+    assert np.array_equal(views, plain[0])
+
+
+def test_random_views_lie_all_around_and_change_no_moment():
+    many = SMALL.model_copy(update={"objects": 8, "random_views": 4})
+    with_them, without = (
+        objects.training_moments(many.model_copy(update={"random_views": count}), seed=0) for count in (4, 0)
+    )
+    angles = np.array([moment.around for moment in with_them])
+    assert angles.shape == (len(with_them), 4, 2) and len(np.unique(angles[..., 0])) == angles[..., 0].size
+    quarters = np.histogram(angles[..., 0], bins=4, range=(-180, 180))[0] / angles[..., 0].size
+    assert (abs(quarters - 0.25) < 0.05).all() and abs(angles[..., 1]).max() <= 30 < abs(angles[..., 1]).max() + 1
+    # The times and azimuths of the first object are drawn before any view is.
+    assert (with_them[0].time, with_them[0].azimuth_deg) == (without[0].time, without[0].azimuth_deg)

@@ -73,15 +73,18 @@ def receipt(folder: Path, guidance: GuidanceSettings | None) -> list[Path]:
     return [] if guidance is None else [folder / "weights" / guidance.model / "receipt.json"]
 
 
-def run_canonical(folder: Path, report, guidance=None, name="a", settings=STILL) -> Path:
+def run_canonical(folder: Path, report, guidance=None, name="a", settings=STILL, weights_at=None) -> Path:
     paths = {"out": folder / f"{name}.ply", "curve": folder / f"{name}.csv", "checkpoints": folder / f"{name}_kept"}
     run = CanonicalRun(canonical=settings, guidance=guidance)
     inputs = folder / "frames.npz", folder / "anchors.npz"
-    canonical.main(*inputs, **paths, settings=run, report=report, weights=receipt(folder, guidance))
+    given = weights_at or receipt(folder, guidance)
+    canonical.main(*inputs, **paths, settings=run, report=report, weights=given)
     return paths["out"]
 
 
-def run_dynamic(folder: Path, report, base: Path, guidance=None, name="d", settings=MOVING, interval=30.0) -> Path:
+def run_dynamic(
+    folder: Path, report, base: Path, guidance=None, name="d", settings=MOVING, interval=30.0, weights_at=None
+) -> Path:
     paths = {key: folder / f"{name}_{key}.csv" for key in ("curve", "counts", "gradients")}
     run = DynamicRun(canonical=STILL, dynamic=settings, guidance=guidance, checkpoint_interval_s=interval)
     out = folder / f"{name}.safetensors"
@@ -92,7 +95,7 @@ def run_dynamic(folder: Path, report, base: Path, guidance=None, name="d", setti
         checkpoints=folder / f"{name}_kept",
         settings=run,
         report=report,
-        weights=receipt(folder, guidance),
+        weights=weights_at or receipt(folder, guidance),
     )
     return out
 
@@ -199,6 +202,29 @@ def test_a_checkpoint_of_other_weights_is_not_used(files, report):
     weights.main(place, settings, report)
     run_canonical(files, report, GUIDED)
     assert "is of other settings, inputs or code; starting from the first step" in report.text
+
+
+@pytest.fixture
+def prior(tmp_path) -> list[Path]:
+    """The receipt of a small random Zero123, as the trained one lies in resources/priors/."""
+    return [tiny.make_micro(tmp_path / "priors" / lib.MICRO_POSE)]
+
+
+def test_the_small_zero123_guides_both_fits(tmp_path, scene, report, prior):
+    scene[0].save(tmp_path / "frames.npz")
+    scene[1].save(tmp_path / "anchors.npz")
+    small = GUIDED.model_copy(update={"model": "micro", "background": "white"})
+    base = run_canonical(tmp_path, report)
+    first, second = (run_canonical(tmp_path, report, small, name, weights_at=prior) for name in "xy")
+    assert first.read_bytes() == second.read_bytes() and not equal(first, base)
+    about = load_tensors(run_dynamic(tmp_path, report, base, small, weights_at=prior))[1]
+    digest = lib.digest(lib.MICRO_POSE, prior[0].parent.parent)
+    assert (about["supervision"], about["guidance_weights"]) == ("both", digest)
+    assert "guidance by micro on cpu in float32" in report.text
+    (prior[0].parent / "unet" / "config.json").unlink()
+    with pytest.raises(StageError, match=r"unet/config.json is missing. Type `snakemake --cores 2 promote_priors"):
+        run_canonical(tmp_path, report, small, "bad", weights_at=prior)
+    assert not (tmp_path / "bad.ply").exists()
 
 
 # ------------------------------------------------------------------ cameras

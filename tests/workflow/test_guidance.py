@@ -41,3 +41,14 @@ def test_a_guided_fit_fetches_its_network_and_is_named_in_the_table(project, tmp
     planned = project.planned("results/sds.csv")
     assert (planned["canonical"], planned["dynamic"], planned["sds"]) == (4, 4, 1) and "weights" not in planned
     assert "stag4d_sds" not in project.run("-n", "results/claims.csv")
+
+
+def test_the_small_prior_guides_a_fit_without_a_download(project):
+    shutil.copytree(ROOT / "stages", project.folder / "stages", dirs_exist_ok=True)
+    tiny.make_micro(project.folder / "resources/priors/micro_zero123")
+    fit = "results/smoke/mouth/4dstr_sds_micro/seed0"
+    planned = project.planned(f"{fit}/canonical.ply")
+    assert planned == {"frames": 1, "anchors": 1, "canonical": 1}
+    project.run("--cores", "1", f"{fit}/canonical.ply")
+    assert "guidance by micro on cpu in float32" in (project.folder / fit / "logs/canonical.log").read_text()
+    assert (project.folder / fit / "canonical_curve.csv").read_text().startswith("step,loss,rgb,mask,gaussians,sds")

@@ -9,6 +9,9 @@ Pose: polar angle of the target minus that of the condition (radians, from +y: u
 difference of azimuths, and a fourth term: Zero123 and Zero123-XL the difference of the distances, Stable-Zero123 the
 polar angle of the condition itself. Which one a network wants is `pose` in config/weights.yaml.
 
+A network predicts the noise, as the published ones do, or v (Salimans and Ho 2022), as its scheduler's configuration
+says; `predict` returns the noise of either.
+
 Letters: B pictures or views, K conditions a view, C channels, h w latent pixels, D width of an embedding. The folder
 has diffusers' layout, one folder a component. Weights are read as safetensors or with torch's weights_only loader.
 """
@@ -32,6 +35,7 @@ from stages.lib.diffusion.zero123plus import Preprocessor
 
 POSE_TERMS = 4
 POSES = ("distance", "elevation")
+PREDICTIONS = ("epsilon", "v_prediction")
 
 
 class CameraProjection(ModelMixin, ConfigMixin):
@@ -73,6 +77,8 @@ class Zero123:
     """what the fourth term of a pose is: distance or elevation"""
     side: int
     """pixels of the pictures that the network was trained on"""
+    prediction: str = "epsilon"
+    """what the UNet predicts: epsilon or v_prediction"""
 
     @property
     def device(self) -> torch.device:
@@ -85,7 +91,12 @@ class Zero123:
     @property
     def factor(self) -> int:
         """Pixels of a picture in one of its latent, along a side."""
-        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+        return factor_of(self.vae)
+
+
+def factor_of(vae: AutoencoderKL) -> int:
+    """Pixels of a picture in one of its latent, along a side."""
+    return 2 ** (len(vae.config.block_out_channels) - 1)
 
 
 def _read(path: Path, layout: str) -> dict:
@@ -99,27 +110,43 @@ def _read(path: Path, layout: str) -> dict:
         raise ModelError(f"{path} is not JSON ({error}); expected a configuration. Fetch the folder again.") from None
 
 
-def load(folder: Path, pose: str, side: int, device: torch.device, dtype: torch.dtype) -> Zero123:
+def load(folder: Path, pose: str, side: int | None, device: torch.device, dtype: torch.dtype) -> Zero123:
     """Read a folder in diffusers' layout; nothing is fetched and no remote code runs.
 
-    pose, side: see `Zero123`. Raises ModelError: a missing, unreadable or incomplete component, components that do not
-    fit each other, a network of another kind or prediction type.
+    pose, side: see `Zero123`; a side of None is that of the UNet's own configuration. Raises ModelError: a missing,
+    unreadable or incomplete component, components that do not fit each other, a network of another kind or prediction
+    type.
     """
     layout = ", ".join([*COMPONENTS, SCHEDULER, PREPROCESSOR])
     scheduler = _read(folder / SCHEDULER, layout)
     for file in (PREPROCESSOR, *(f"{name}/config.json" for name in COMPONENTS)):
         _read(folder / file, layout)
-    if scheduler.get("prediction_type", "epsilon") != "epsilon":
+    prediction = scheduler.get("prediction_type", "epsilon")
+    if prediction not in PREDICTIONS:
         raise ModelError(
-            f"{folder} predicts {scheduler['prediction_type']!r}; expected 'epsilon', as Zero123 does. "
+            f"{folder} predicts {prediction!r}; expected 'epsilon', as Zero123 does, or 'v_prediction'. "
             "Name a Zero123 in guidance.model."
         )
     loaded = {name: component(folder / name, kind, dtype).to(device) for name, kind in COMPONENTS.items()}
     alphas_cumprod = DDIMScheduler.from_config(scheduler).alphas_cumprod.to(device)
     for_clip = Preprocessor.read(folder / PREPROCESSOR)
-    model = Zero123(**loaded, alphas_cumprod=alphas_cumprod, for_clip=for_clip, pose=pose, side=side)
+    if side is None:
+        side = _own_side(folder, loaded["unet"], loaded["vae"])
+    model = Zero123(
+        **loaded, alphas_cumprod=alphas_cumprod, for_clip=for_clip, pose=pose, side=side, prediction=prediction
+    )
     _check(folder, model)
     return model
+
+
+def _own_side(folder: Path, unet: UNet2DConditionModel, vae: AutoencoderKL) -> int:
+    """Pixels of the pictures whose latents have the UNet's `sample_size`."""
+    if not isinstance(unet.config.sample_size, int):
+        raise ModelError(
+            f"{folder}/unet/config.json has sample_size {unet.config.sample_size}; expected the side of a latent. "
+            "Say `side`, the pixels of its pictures, in config/weights.yaml."
+        )
+    return unet.config.sample_size * factor_of(vae)
 
 
 def _check(folder: Path, model: Zero123) -> None:
@@ -137,8 +164,8 @@ def _check(folder: Path, model: Zero123) -> None:
     multiple = model.factor * 2 ** (len(unet.block_out_channels) - 1)
     if model.side % multiple:
         raise ModelError(
-            f"{folder}: `side` is {model.side} in config/weights.yaml; expected a multiple of {multiple} for this "
-            "network. Correct it there."
+            f"{folder}: the side of its pictures is {model.side}, as `side` in config/weights.yaml or the UNet's own "
+            f"configuration says; expected a multiple of {multiple} for this network. Correct it there."
         )
 
 
@@ -167,16 +194,26 @@ def resized(pictures: Tensor, side: int) -> Tensor:
     return interpolate(pictures, (side, side), mode="bilinear", align_corners=False, antialias=True)
 
 
+def on_white(rgba: np.ndarray, side: int) -> Tensor:
+    """Straight uint8 (B, H, W, 4) as pictures on white in [0, 1], float32 (B, 3, side, side)."""
+    alpha = rgba[..., 3:].astype(np.float32) / 255
+    white = rgba[..., :3].astype(np.float32) / 255 * alpha + (1 - alpha)
+    return resized(torch.from_numpy(white).permute(0, 3, 1, 2), side)
+
+
+def to_pixels(pictures: Tensor) -> np.ndarray:
+    """Pictures (B, 3, H, W) in [0, 1] as uint8 (B, H, W, 3)."""
+    return (pictures.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).cpu().numpy()
+
+
 @torch.no_grad()
 def embed(model: Zero123, rgba: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
     """Embedding (D,), latent (C, h, w) and picture on white (3, s, s) of one condition, straight uint8 (H, W, 4).
 
     The latent is the posterior's mode, unscaled, as in the original training; ports of it sample.
     """
-    alpha = rgba[..., 3:].astype(np.float32) / 255
-    white = rgba[..., :3].astype(np.float32) / 255 * alpha + (1 - alpha)
-    picture = resized(torch.from_numpy(white).permute(2, 0, 1)[None], model.side)[0]
-    pixels = (picture.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+    pictures = on_white(rgba[None], model.side)
+    picture, pixels = pictures[0], to_pixels(pictures)[0]
     embedding = model.image_encoder(model.for_clip(pixels)[None].to(model.device, model.dtype)).image_embeds[0]
     picture = picture.to(model.device)
     return embedding, encode(model, picture[None])[0] / model.vae.config.scaling_factor, picture
@@ -207,8 +244,41 @@ def predict(
     beside = torch.cat([torch.zeros_like(latents[:, :1]), latents], dim=1)
     branches = tokens.shape[1]
     inputs = torch.cat([noisy.to(model.dtype)[:, None].expand_as(beside), beside], dim=2)
-    noise = model.unet(
+    predicted = model.unet(
         inputs.flatten(0, 1), timestep.repeat_interleave(branches), encoder_hidden_states=tokens.flatten(0, 1)[:, None]
     ).sample
-    unconditional, conditional = noise.float().unflatten(0, (-1, branches)).split([1, branches - 1], dim=1)
-    return unconditional + guidance_scale * (conditional - unconditional)
+    unconditional, conditional = predicted.float().unflatten(0, (-1, branches)).split([1, branches - 1], dim=1)
+    guided = unconditional + guidance_scale * (conditional - unconditional)
+    if model.prediction == "epsilon":
+        return guided
+    abar = model.alphas_cumprod[timestep][:, None, None, None, None]
+    return abar.sqrt() * guided + (1 - abar).sqrt() * noisy.float()[:, None]
+
+
+@torch.no_grad()
+def sample(
+    model: Zero123,
+    embedding: Tensor,
+    latent: Tensor,
+    poses: Tensor,
+    steps: int,
+    guidance_scale: float,
+    generator: torch.Generator,
+) -> np.ndarray:
+    """Views of one condition from poses (B, 4), opaque uint8 (B, s, s, 3): DDIM (Song et al. 2021) without fresh noise.
+
+    embedding (D,), latent (C, h, w): the condition's, from `embed`. Timesteps are spaced from the last one down
+    ("trailing"); noise is drawn on the CPU, so that a seed means the same on every device.
+    """
+    count, schedule = len(poses), model.alphas_cumprod
+    latents = torch.randn(count, *latent.shape, generator=generator).to(model.device)
+    embeddings, beside = (each[None, None].expand(count, 1, *each.shape) for each in (embedding, latent))
+    timesteps = (len(schedule) - torch.arange(steps) * (len(schedule) / steps)).round().long() - 1
+    levels = torch.cat([schedule[timesteps.to(schedule.device)], torch.ones_like(schedule[:1])])
+    for timestep, abar, following in zip(timesteps, levels[:-1], levels[1:], strict=True):
+        now = timestep.expand(count).to(model.device)
+        noise = predict(model, latents, now, embeddings, beside, poses[:, None], guidance_scale)[:, 0]
+        clean = (latents - (1 - abar).sqrt() * noise) / abar.sqrt()
+        latents = following.sqrt() * clean + (1 - following).sqrt() * noise
+    pictures = model.vae.decode((latents / model.vae.config.scaling_factor).to(model.dtype)).sample.float()
+    return to_pixels((pictures / 2 + 0.5).clamp(0, 1))

@@ -177,10 +177,10 @@ def _check(folder: Path, loaded: dict, tokens: int) -> None:
     check_widths(folder, widths, "Zero123++", "anchors.model")
 
 
-def over_grey(rgba: np.ndarray) -> np.ndarray:
-    """Straight uint8 (H, W, 4) on the grey of the training pictures, uint8 (H, W, 3)."""
+def over_grey(rgba: np.ndarray, level: int = BACKGROUND) -> np.ndarray:
+    """Straight uint8 (..., 4) on a grey, that of the training pictures unless said: uint8 (..., 3)."""
     alpha = rgba[..., 3:].astype(np.float32) / 255
-    return np.round(rgba[..., :3] * alpha + BACKGROUND * (1 - alpha)).astype(np.uint8)
+    return np.round(rgba[..., :3] * alpha + level * (1 - alpha)).astype(np.uint8)
 
 
 def views_of(sheet: Tensor) -> Tensor:

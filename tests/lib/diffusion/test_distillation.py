@@ -13,7 +13,7 @@ from torch import nn
 
 from stages.cli import StageError
 from stages.lib.device import Device
-from stages.lib.diffusion import distillation, zero123
+from stages.lib.diffusion import distillation, micro, zero123
 from stages.lib.diffusion.distillation import Conditions, Guidance, LinearEncoder
 from stages.lib.diffusion.zero123 import ModelError, Zero123
 from stages.settings import GuidanceSettings
@@ -144,6 +144,36 @@ def test_the_gradient_equals_autograd_through_the_autoencoder(model, size):
     (0.5 * nn.functional.mse_loss(z, (z - pull).detach(), reduction="sum")).backward()
     assert torch.allclose(gradient, leaf.grad, rtol=1e-3, atol=1e-5) and gradient.abs().max() > 1e-3
     assert all(p.grad is None for part in (model.unet, model.vae) for p in part.parameters())
+
+
+def test_the_small_zero123_pulls_by_w_times_the_difference_of_noises(tmp_path):
+    """Read from its own folder; it predicts v, which is turned into noise here by hand, branch by branch."""
+    tiny.make_micro(tmp_path)
+    small = zero123.load(tmp_path, micro.POSE, None, CPU, torch.float32)
+    encoder = distillation.through_autoencoder(small, None)
+    pictures, noise, timestep = drawn(2, 3, 24, 24).sigmoid(), drawn(2, 4, 8, 8, seed=1), torch.tensor([200, 900])
+    embeddings, latents = drawn(2, 1, tiny.WIDTH, seed=2), drawn(2, 1, 4, 8, 8, seed=3)
+    poses = drawn(2, 1, 4, seed=4)
+    value, gradient = distillation.distil(
+        small, encoder, pictures, embeddings, latents, poses, torch.ones(2, 1), timestep, noise, 5.0
+    )
+    leaf = pictures.clone().requires_grad_()
+    z = encoder(leaf)
+    abar = small.alphas_cumprod[timestep][:, None, None, None]
+    noisy = (abar.sqrt() * z + (1 - abar).sqrt() * noise).detach()
+    token = small.clip_camera_projection(embeddings[:, 0], poses[:, 0])[:, None]
+
+    def noise_of(beside, token):
+        v = small.unet(torch.cat([noisy, beside], dim=1), timestep, encoder_hidden_states=token).sample
+        return abar.sqrt() * v + (1 - abar).sqrt() * noisy
+
+    nothing = noise_of(torch.zeros_like(latents[:, 0]), torch.zeros_like(token))
+    guided = nothing + 5.0 * (noise_of(latents[:, 0], token) - nothing)
+    pull = (1 - abar) * (guided - noise)
+    assert torch.allclose(value, 0.5 * pull.square().sum((1, 2, 3)), rtol=1e-3)
+    (expected,) = torch.autograd.grad(z, leaf, pull)
+    assert torch.allclose(gradient, expected, rtol=1e-3, atol=1e-4) and gradient.abs().max() > 1e-3
+    assert all(p.grad is None for part in (small.unet, small.vae) for p in part.parameters())
 
 
 def guidance(model, encoder=None, **changed) -> Guidance:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import tiny_zero123 as tiny
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
@@ -157,6 +158,35 @@ def test_one_call_equals_many(model):
     assert (found[:, 0] - found[:, 1]).abs().max() > 1e-3
 
 
+def test_v_is_turned_into_noise(model):
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((3, 4, 8, 8), (3, 2, tiny.WIDTH), (3, 2, 4, 8, 8), (3, 2, 4))
+    noisy, embeddings, latents, poses = (torch.randn(shape, generator=generator) for shape in shapes)
+    given = noisy, torch.tensor([20, 500, 950]), embeddings, latents, poses, 5.0
+    abar = model.alphas_cumprod[given[1]][:, None, None, None, None]
+    found = zero123.predict(dataclasses.replace(model, prediction="v_prediction"), *given)
+    expected = abar.sqrt() * zero123.predict(model, *given) + (1 - abar).sqrt() * noisy[:, None]
+    assert torch.allclose(found, expected, atol=1e-5)
+
+
+def test_sampling_is_diffusers_ddim(model):
+    embedding, latent, poses = torch.randn(tiny.WIDTH), torch.randn(4, 8, 8), torch.randn(3, 4)
+    found = zero123.sample(model, embedding, latent, poses, 4, 3.0, torch.Generator().manual_seed(5))
+    scheduler = DDIMScheduler.from_config(
+        tiny.SCHEDULER, timestep_spacing="trailing", clip_sample=False, set_alpha_to_one=True
+    )
+    scheduler.set_timesteps(4)
+    latents = torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(5))
+    told = embedding.expand(3, 1, -1), latent.expand(3, 1, -1, -1, -1), poses[:, None]
+    for timestep in scheduler.timesteps:
+        noise = zero123.predict(model, latents, timestep.expand(3), *told, 3.0)[:, 0]
+        latents = scheduler.step(noise, timestep, latents).prev_sample
+    with torch.no_grad():
+        pictures = model.vae.decode(latents / model.vae.config.scaling_factor).sample / 2 + 0.5
+    expected = zero123.to_pixels(pictures.clamp(0, 1)).astype(int)
+    assert found.shape == (3, 16, 16, 3) and np.abs(found - expected).max() <= 1
+
+
 # ------------------------------------------------------------------ bad input
 
 
@@ -165,7 +195,7 @@ def copy(folder, tmp_path) -> Path:
     return Path(shutil.copytree(folder, tmp_path / "copy"))
 
 
-def refused(folder: Path, text: str, side: int = tiny.SIDE) -> None:
+def refused(folder: Path, text: str, side: int | None = tiny.SIDE) -> None:
     with pytest.raises(ModelError, match=text):
         zero123.load(folder, "distance", side, CPU, torch.float32)
 
@@ -207,8 +237,8 @@ def test_a_pickle_that_runs_code_is_not_run(copy, tmp_path):
 
 
 def test_another_prediction_type(copy):
-    tiny.write_json(copy / zero123.SCHEDULER, {**tiny.SCHEDULER, "prediction_type": "v_prediction"})
-    refused(copy, r"predicts 'v_prediction'; expected 'epsilon'.* Name a Zero123 in guidance.model")
+    tiny.write_json(copy / zero123.SCHEDULER, {**tiny.SCHEDULER, "prediction_type": "sample"})
+    refused(copy, r"predicts 'sample'; expected 'epsilon'.* Name a Zero123 in guidance.model")
 
 
 def test_components_that_do_not_fit(copy):
@@ -217,4 +247,8 @@ def test_components_that_do_not_fit(copy):
 
 
 def test_a_side_that_the_network_cannot_have(folder):
-    refused(folder, r"`side` is 18 in config/weights.yaml; expected a multiple of 4", side=18)
+    refused(folder, r"side of its pictures is 18, as `side` in config/weights.yaml .* a multiple of 4", side=18)
+
+
+def test_a_side_that_nothing_says(folder):
+    refused(folder, r"sample_size None; expected the side of a latent. Say `side`", side=None)

@@ -10,7 +10,9 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from tiny import MEAN_CLIP, STD_CLIP, write_json
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from stages.lib.diffusion import micro
 from stages.lib.diffusion.zero123 import CameraProjection
+from stages.settings import AutoencoderSettings, DenoiserSettings
 
 WIDTH = 8
 SIDE = 16
@@ -81,6 +83,16 @@ def make(folder: Path, seed: int = 0) -> Path:
         },
     )
     return folder
+
+
+def make_micro(folder: Path, seed: int = 0) -> Path:
+    """Write a small Zero123 as this repository trains it, with random weights; returns its receipt."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        vae = micro.make_autoencoder(AutoencoderSettings(channels=[8, 8], latent_channels=4))
+        posed = micro.make_pose_denoiser(DenoiserSettings(channels=[16, 16], embedding=WIDTH), 4, SIDE, LATENT)
+    micro.write_pose(folder, vae, *posed, view_size=SIDE)
+    return folder / "receipt.json"
 
 
 def manifest(root: Path) -> Path:
