@@ -405,7 +405,7 @@ class Experiment:
         if source not in GENERATED_ANCHORS:
             return []
         if source == "micro":
-            return [self._micro_receipt(MICRO, "anchors.source", "anchors: {source: auto}")]
+            return [self._micro_receipt(MICRO, "the source of anchors", "take another source")]
         check_network(self.config.anchors.model, self.root)
         return [f"resources/weights/{self.config.anchors.model}/receipt.json"]
 
@@ -425,7 +425,7 @@ class Experiment:
         if name is None:
             return []
         if name == MICRO_MODEL:
-            return [self._micro_receipt(MICRO_POSE, "guidance.model", "guidance: {model: zero123_xl}")]
+            return [self._micro_receipt(MICRO_POSE, "guidance.model", "`guidance: {model: zero123_xl}`")]
         check_network(name, self.root)
         networks = read_yaml(self.root / "config" / "weights.yaml")
         fit = [other for other, about in networks.items() if "pose" in about and "trained_by" not in about]
@@ -452,7 +452,7 @@ class Experiment:
         if not path.is_file():
             raise SettingsError(
                 f"{key} is micro but {PRIORS}/{prior} is not here; expected a trained network. Type "
-                f"`{fetch_command(prior)}`, or `{instead}`."
+                f"`{fetch_command(prior)}`, or {instead}."
             )
         return os.path.relpath(path)
 
