@@ -18,8 +18,9 @@ enter the world. The mid-plane passes through the origin, at right angles to the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -36,6 +37,9 @@ from stages.lib.cameras import (
 )
 from stages.lib.images import ImageError
 from stages.settings import AnchorsRun
+
+if TYPE_CHECKING:
+    import torch
 
 # Field of view of Zero123++ v1.1 (2 atan(16/35), its author in issue 68) and the difference at which imported
 # anchors and frames visibly disagree: half a degree moves the outline of the object by 1 %.
@@ -76,7 +80,10 @@ GENERATED_CAMERAS = {
 
 
 def main(frames: Path, out: Path, settings: AnchorsRun, report: Reporter, weights: list[Path] = ()) -> None:
-    """Import, render, inflate or generate six views of every frame; `weights` is the receipt of the generator."""
+    """Import, render, inflate or generate six views of every frame.
+
+    weights: the receipt of the generator and, for a matte from normals, of the network that draws them.
+    """
     clip = Frames.load(frames)
     if settings.source in ("zero123plus", "micro"):
         _generated(clip, weights, settings, report).save(out)
@@ -294,17 +301,13 @@ def _generated(clip: Frames, weights: list[Path], settings: AnchorsRun, report: 
     Raises StageError: weights that are missing or no Zero123++, an opaque input, too little memory, a view without an
     object.
     """
-    # Torch, diffusers and transformers take ten seconds to import, and the other sources need none of them.
-    import torch
-
     from stages.lib import weights as networks
     from stages.lib.device import choose
-    from stages.lib.diffusion import zero123plus
     from stages.lib.matting import matte
 
     chosen = settings.anchors
-    micro = settings.source == "micro"
-    name, drawing = (networks.MICRO, chosen.micro) if micro else (chosen.model, chosen)
+    name = networks.MICRO if settings.source == "micro" else chosen.model
+    places = _places(name, chosen.matte, weights)
     if not images.has_alpha(clip.rgba):
         raise StageError(
             "the frames are opaque everywhere; expected RGBA with the object cut out, as Zero123++ was trained. Type "
@@ -318,18 +321,85 @@ def _generated(clip: Frames, weights: list[Path], settings: AnchorsRun, report: 
         )
     device = choose(settings)
     dtype = device.precision(chosen.precision)
+    views, normals, digests = _drawn(clip, places, device.device, dtype, settings, report)
+    rgba, matted_by = matte(views, chosen.matte, chosen.matte_tolerance, "anchors", report, normals)
+    absent = np.argwhere(~(rgba[..., 3] > images.MASK_ALPHA).any(axis=(2, 3)))
+    if len(absent):
+        remedy = "Lower anchors.matte_tolerance" if matted_by == "colour" else "Type `anchors.matte: colour`"
+        raise StageError(
+            f"view {absent[0][1]} of frame {absent[0][0]} shows no object ({len(absent)} views in all); expected one"
+            f" in every view. {remedy}, or take another seed."
+        )
+    window = images.padded_square(*rgba.shape[2:4])
+    resized = [[images.resample(view, window, clip.rgba.shape[1]) for view in frame] for frame in rgba]
+    made_by = dict(zip(("weights", "matte_weights"), digests, strict=False))
+    return Anchors(
+        rgba=np.stack([np.stack(frame) for frame in resized]),
+        frame=np.arange(len(rgba), dtype=np.int64),
+        azimuth_deg=np.array(ZERO123PP_V11_AZIMUTH_DEG),
+        elevation_deg=np.array(cameras.elevation_deg),
+        source=settings.source,
+        record=cli.record(settings, "anchors", **made_by, dtype=dtype, matte=matted_by, **device.describe()),
+    )
+
+
+def _places(name: str, matte: str, weights: list[Path]) -> dict[str, Path]:
+    """Networks and the folders that hold theirs: the generator `name`, and that of its normals for such a matte.
+
+    Raises StageError: a network without a normal generator, another number of receipts in `weights`.
+    """
+    from stages.lib import weights as networks
+
     try:
-        place = networks.given(name, weights)
-        folder = networks.find(name, place)
-        model = zero123plus.load(folder, device.device, getattr(torch, dtype))
+        needed = [name, *([networks.normal_generator(name)] if matte == "normals" else [])]
+    except networks.WeightsMissing as error:
+        raise StageError(f"{error}.") from None
+    if len(weights) != len(needed):
+        raise StageError(
+            f"--weights names {len(weights)} files; expected the receipt of {' and that of '.join(needed)}. Type "
+            f"`{' && '.join(map(networks.fetch_command, needed))}` and give what that writes, in this order."
+        )
+    return {each: receipt.parent.parent for each, receipt in zip(needed, weights, strict=True)}
+
+
+def _drawn(
+    clip: Frames, places: dict[str, Path], device: torch.device, dtype: str, settings: AnchorsRun, report: Reporter
+) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
+    """Views (F, 6, s, s, 3) uint8 by the first network of `places`, normal pictures by the second if any; their sha256.
+
+    Raises StageError: weights that are not there or do not fit, too little memory.
+    """
+    # Torch, diffusers and transformers take ten seconds to import, and the other sources need none of them.
+    import torch
+
+    from stages.lib import weights as networks
+    from stages.lib.diffusion import normals, zero123plus
+
+    chosen, micro = settings.anchors, settings.source == "micro"
+    drawing = chosen.micro if micro else chosen
+    try:
+        digests = [networks.digest(name, place) for name, place in places.items()]
+        folders = [networks.find(name, place) for name, place in places.items()]
+        model = zero123plus.load(folders[0], device, getattr(torch, dtype))
+        # Before anything is drawn, so that a wrong folder is found at once.
+        generator = normals.load(folders[1], model) if len(folders) > 1 else None
         # The small network knows the one size that it was trained on.
         view_size = model.for_vae.edge if micro else chosen.view_size
         sampling = zero123plus.Sampling(
             drawing.steps, drawing.guidance, chosen.fusion, view_size, drawing.frames_per_batch, settings.seed
         )
-        report.say(f"{name} on {device.device} in {dtype}: {sampling}")
-        views = zero123plus.sample(model, clip.rgba, sampling, report.progress)
-        made_by = networks.digest(name, place)
+        second = replace(sampling, steps=chosen.normals.steps, guidance=chosen.normals.guidance)
+        steps = sampling.steps + (second.steps if generator else 0)
+        report.say(f"{' and '.join(places)} on {device} in {dtype}: {sampling}")
+        views = zero123plus.sample(model, clip.rgba, sampling, lambda done, _: report.progress(done, steps))
+        drawn = None
+
+        def report_further(done: int, _: int) -> None:
+            report.progress(sampling.steps + done, steps)
+
+        if generator:
+            report.say(f"normals: steps={second.steps}, guidance={second.guidance}")
+            drawn = normals.draw(model, generator, clip.rgba, views, second, report_further)
     except (networks.WeightsMissing, zero123plus.ModelError) as error:
         raise StageError(str(error)) from None
     except torch.OutOfMemoryError as error:
@@ -338,25 +408,9 @@ def _generated(clip: Frames, weights: list[Path], settings: AnchorsRun, report: 
             f"frames_per_batch (now {drawing.frames_per_batch}), then anchors.view_size (now {chosen.view_size}), or "
             "type `anchors.precision: float16`."
         ) from None
-    if device.device.type == "cuda":
+    if device.type == "cuda":
         report.say(f"peak GPU memory {torch.cuda.max_memory_allocated() / 1e6:.0f} MB")
-    rgba, matted_by = matte(views, chosen.matte, chosen.matte_tolerance, "anchors", report)
-    absent = np.argwhere(~(rgba[..., 3] > images.MASK_ALPHA).any(axis=(2, 3)))
-    if len(absent):
-        raise StageError(
-            f"view {absent[0][1]} of frame {absent[0][0]} shows no object ({len(absent)} views in all); expected one"
-            " in every view. Lower anchors.matte_tolerance, or take another seed."
-        )
-    window = images.padded_square(*rgba.shape[2:4])
-    resized = [[images.resample(view, window, clip.rgba.shape[1]) for view in frame] for frame in rgba]
-    return Anchors(
-        rgba=np.stack([np.stack(frame) for frame in resized]),
-        frame=np.arange(len(rgba), dtype=np.int64),
-        azimuth_deg=np.array(ZERO123PP_V11_AZIMUTH_DEG),
-        elevation_deg=np.array(cameras.elevation_deg),
-        source=settings.source,
-        record=cli.record(settings, "anchors", weights=made_by, dtype=dtype, matte=matted_by, **device.describe()),
-    )
+    return views, drawn, digests
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from stages.lib import layouts
 from stages.lib.imports import ROOT
-from stages.lib.weights import MICRO, MICRO_POSE, fetch_command
+from stages.lib.weights import MICRO, MICRO_POSE, WeightsMissing, fetch_command, normal_generator
 from stages.settings import (
     CONSTANT_ANSWERS,
     GENERATED,
@@ -401,13 +401,24 @@ class Experiment:
         return canonical_json(WeightsRun(name=network, weights=self.config.weights))
 
     def anchors_weights(self, source: str) -> list[str]:
-        """The receipt of the network that makes anchors, if one does."""
+        """The receipts of the networks that make anchors, if any do: the generator's, and that of its normals."""
         if source not in GENERATED_ANCHORS:
             return []
         if source == "micro":
-            return [self._micro_receipt(MICRO, "the source of anchors", "take another source")]
-        check_network(self.config.anchors.model, self.root)
-        return [f"resources/weights/{self.config.anchors.model}/receipt.json"]
+            normals = self._normals_receipts(MICRO)
+            return [self._micro_receipt(MICRO, "the source of anchors", "take another source"), *normals]
+        name = self.config.anchors.model
+        check_network(name, self.root)
+        return [f"{WEIGHTS}/{name}/receipt.json", *self._normals_receipts(name)]
+
+    def _normals_receipts(self, name: str) -> list[str]:
+        """The receipt of the network that draws the normals of what `name` drew, if the matte is made from them."""
+        if self.config.anchors.matte != "normals":
+            return []
+        try:
+            return [f"{WEIGHTS}/{normal_generator(name)}/receipt.json"]
+        except WeightsMissing as error:
+            raise SettingsError(f"{error}.") from None
 
     def generator_weights(self, stage: str) -> list[str]:
         """The receipt of the network of stage `picture` or `clip`; raises SettingsError when it does other work."""

@@ -152,6 +152,17 @@ class MicroSettings(Section):
     frames_per_batch: int = Field(8, ge=1, description="frames denoised in one call")
 
 
+class NormalsSettings(Section):
+    """How the normal generator of Zero123++ v1.2 draws, for `matte: normals`."""
+
+    steps: int = Field(75, ge=1, le=1000, description="denoising steps (its example: 75; its model card: 50)")
+    guidance: float = Field(
+        4.0,
+        ge=1,
+        description="classifier-free guidance (its example: 4, more robust); 1 = none, half the work (its model card)",
+    )
+
+
 class AnchorsSettings(Section):
     """Six views of every frame at known angles."""
 
@@ -177,14 +188,16 @@ class AnchorsSettings(Section):
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="generated: auto = float16 on CUDA (as published), float32 on a CPU"
     )
-    matte: Literal["auto", "rembg", "colour"] = Field(
+    matte: Literal["auto", "rembg", "colour", "normals"] = Field(
         "auto",
         description="generated: where alpha comes from: rembg's u2net, or the distance to the generated background's "
-        "colour; auto = rembg when it and its model are here",
+        "colour; auto = rembg when it and its model are here; normals = where a second network (zero123plus_v12 only) "
+        "draws a surface",
     )
     matte_tolerance: float = Field(
         0.12, gt=0, lt=1, description="colour matte: distance from the background at which alpha reaches 1, in [0, 1]"
     )
+    normals: NormalsSettings = NormalsSettings()
     micro: MicroSettings = MicroSettings()
 
 

@@ -2,6 +2,10 @@
 
     colour   the distance to the background's colour, measured at the border of all views of a frame together
     rembg    the u2net of rembg, when package and model are on this machine; nothing is downloaded
+    normals  where the normal generator of Zero123++ v1.2 draws a surface (see lib/diffusion/normals.py)
+
+Vocabulary: the *length* of a normal picture is that of the vector which its colour stores: 1 on a surface, 0 (mid-grey)
+beside it.
 
 Conventions: F frames, V views; uint8, straight alpha.
 """
@@ -12,12 +16,18 @@ import importlib.util
 import os
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from stages.cli import Reporter, StageError
-from stages.lib import images
+from stages.lib import closed_form, images
 
 REMBG_MODEL = "u2net"
+# Below and above these lengths a pixel is background and object, unless it is so near to others that a square of so
+# many pixels does not fit: Zero123++'s own numbers (examples/matting_postprocess.py of SUDO-AI-3D/zero123plus).
+NO_SURFACE, SURFACE, EROSION = 0.2, 0.6, 4
+# The grey on which Zero123++ draws, for a view without any sure background.
+GREY = 127 / 255
 
 
 def _rembg_file() -> Path:
@@ -34,12 +44,25 @@ def _rembg_lacks() -> str | None:
     return None
 
 
-def matte(views: np.ndarray, choice: str, tolerance: float, section: str, report: Reporter) -> tuple[np.ndarray, str]:
+def matte(
+    views: np.ndarray,
+    choice: str,
+    tolerance: float,
+    section: str,
+    report: Reporter,
+    normals: np.ndarray | None = None,
+) -> tuple[np.ndarray, str]:
     """Give alpha to opaque views: uint8 (F, V, H, W, 3) to (F, V, H, W, 4), and the word for how it was done.
 
-    choice: auto, rembg or colour; `section` of the settings asks for it and is named in what is said. Raises StageError
+    choice: auto, rembg, colour or normals, which needs the normal pictures (F, V, H, W, 3) uint8; `section` of the
+    settings asks for it and is named in what is said. Raises StageError
     when rembg is asked for and not here.
     """
+    if choice == "normals":
+        report.say(f"{section}.matte: normals")
+        pairs = [zip(*frame, strict=True) for frame in zip(views, normals, strict=True)]
+        rgba = np.stack([np.stack([normals_matte(*pair) for pair in frame]) for frame in pairs])
+        return images.without_noise(rgba), choice
     lacks = _rembg_lacks()
     if choice == "rembg" and lacks:
         raise StageError(f"{section}.matte is rembg but {lacks}, or `{section}.matte: colour`.")
@@ -68,3 +91,23 @@ def _by_colour(views: np.ndarray, tolerance: float, section: str, report: Report
             f"expected a plain one. Look at it; `{section}.matte: rembg` needs no plain background"
         )
     return np.stack(cut)
+
+
+def normals_matte(view: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    """Cut out of a view what its normal picture shows, both uint8 (H, W, 3): RGBA (H, W, 4).
+
+    What the lengths leave open, mostly the outline, is found in the view's colours; the background's median colour is
+    taken out of the pixels that are partly object.
+    """
+    length = np.linalg.norm(normals.astype(np.float64) / 127.5 - 1, axis=-1)
+    square = np.ones((EROSION, EROSION), np.uint8)
+    # Beyond the picture there is background.
+    borders = {"borderType": cv2.BORDER_CONSTANT}
+    surely = cv2.erode((length > SURFACE).astype(np.uint8), square, borderValue=0, **borders) > 0
+    surely_not = cv2.erode((length < NO_SURFACE).astype(np.uint8), square, borderValue=1, **borders) > 0
+    guess = np.clip((length - NO_SURFACE) / (SURFACE - NO_SURFACE), 0, 1)
+    start = np.where(surely, 1.0, np.where(surely_not, 0.0, guess))
+    picture = view.astype(np.float64) / 255
+    alpha = closed_form.solve(picture, start, ~surely & ~surely_not)[..., None]
+    behind = np.median(picture[surely_not], axis=0) if surely_not.any() else GREY
+    return images.straighten(np.concatenate([np.maximum(picture - (1 - alpha) * behind, 0), alpha], axis=-1))

@@ -36,6 +36,19 @@ def entry(name: str) -> dict:
     return manifest[name]
 
 
+def normal_generator(name: str) -> str:
+    """The network that draws the normals of what `name` drew; raises WeightsMissing when there is none."""
+    found = entry(name).get("normals")
+    if found is None:
+        able = [other for other, about in read_yaml(MANIFEST).items() if about.get("normals")]
+        raise WeightsMissing(
+            f"anchors.matte is normals but {name} has no normal generator; expected one of: {', '.join(able)}. Type "
+            f"`anchors: {{source: zero123plus, model: {able[0] if able else '...'}, matte: normals}}`, or "
+            "`anchors: {matte: auto}`"
+        )
+    return found
+
+
 def fetch_command(name: str) -> str:
     """What a user types to fetch a network, to have files of their own checked in place, or to train it here."""
     trained_by = read_yaml(MANIFEST).get(name, {}).get("trained_by")

@@ -22,7 +22,7 @@ from stages.contracts import Anchors, Frames
 from stages.experiment import TRAINED_ON, Experiment
 from stages.lib import matting, suite
 from stages.lib import weights as lib
-from stages.lib.diffusion import zero123plus
+from stages.lib.diffusion import normals, zero123plus
 from stages.settings import (
     AnchorsRun,
     AnchorsSettings,
@@ -34,16 +34,23 @@ from stages.settings import (
     WeightsSettings,
 )
 
+NORMALS = "zero123plus_v12_normals"
+
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory) -> Path:
     """A folder of networks that holds tiny ones under the public names, and their manifest."""
     root = tmp_path_factory.mktemp("networks")
+    abouts = {
+        "zero123plus_v11": {"cameras": "v1.1"},
+        "zero123plus_v12": {"cameras": "v1.2", "normals": NORMALS},
+        NORMALS: {},
+    }
     manifest = {}
-    for name, cameras in (("zero123plus_v11", "v1.1"), ("zero123plus_v12", "v1.2")):
-        place = tiny.make(root / name)
+    for name, about in abouts.items():
+        place = tiny.make_controlnet(root / name) if name == NORMALS else tiny.make(root / name)
         files = {str(file.relative_to(place)): {} for file in sorted(place.rglob("*")) if file.is_file()}
-        manifest[name] = {"licence": "none", "cameras": cameras, "hub": "nobody/nothing", "files": files}
+        manifest[name] = {"licence": "none", "hub": "nobody/nothing", "files": files, **about}
     (root / "weights.yaml").write_text(yaml.safe_dump(manifest))
     return root
 
@@ -52,7 +59,7 @@ def network(tmp_path_factory) -> Path:
 def receipts(network, monkeypatch, tmp_path) -> Path:
     """The same networks, linked from that folder by stage weights, without any download."""
     monkeypatch.setattr(lib, "MANIFEST", network / "weights.yaml")
-    for name in ("zero123plus_v11", "zero123plus_v12"):
+    for name in ("zero123plus_v11", "zero123plus_v12", NORMALS):
         settings = WeightsRun(name=name, weights=WeightsSettings(folder=str(network)))
         log = io.StringIO()
         weights.main(tmp_path / "weights" / name / "receipt.json", settings, Reporter("weights", name, log, log))
@@ -75,8 +82,9 @@ def run(tmp_path: Path, receipts: Path, opaque: bool = False, fovy_deg: float = 
     scene = SceneSource(kind="images", source="x", n_frames=3)
     settings = AnchorsRun(scene=scene, source=source, frames=FramesSettings(size=24), device="cpu", anchors=chosen)
     log = io.StringIO()
-    receipt = [receipts / (lib.MICRO if source == "micro" else chosen.model) / "receipt.json"]
-    anchors.main(tmp_path / "frames.npz", tmp_path / "out" / "a.npz", settings, Reporter("a", "", log, log), receipt)
+    names = [lib.MICRO if source == "micro" else chosen.model, *([NORMALS] if chosen.matte == "normals" else [])]
+    given = [receipts / name / "receipt.json" for name in names]
+    anchors.main(tmp_path / "frames.npz", tmp_path / "out" / "a.npz", settings, Reporter("a", "", log, log), given)
     return Anchors.load(tmp_path / "out" / "a.npz"), log.getvalue()
 
 
@@ -150,6 +158,125 @@ def test_out_of_gpu_memory_says_what_to_lower(tmp_path, receipts, monkeypatch):
     refused(tmp_path, receipts, r"out of GPU memory .* Lower anchors.frames_per_batch \(now 2\)")
 
 
+# ------------------------------------------------------------------ normals
+
+BY_NORMALS = {"model": "zero123plus_v12", "matte": "normals", "fovy_deg": 30.0}
+
+
+def sphere(size: int, radius: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A shaded sphere on grey and its normal picture, both uint8 (size, size, 3), and its alpha; edges are averaged."""
+    y, x = (np.mgrid[: 4 * size, : 4 * size] + 0.5) / 4 - size / 2
+    squared = (x**2 + y**2) / radius**2
+    inside = (squared < 1)[..., None]
+    vectors = np.stack([x / radius, -y / radius, np.sqrt(np.maximum(1 - squared, 0))], axis=-1)
+    colours = np.clip(0.25 + 0.6 * vectors[..., :1] + np.array([0.3, 0.0, -0.1]), 0, 1)
+
+    def averaged(values: np.ndarray) -> np.ndarray:
+        return values.reshape(size, 4, size, 4, -1).mean(axis=(1, 3))
+
+    pictures = (averaged(np.where(inside, values, 127 / 255)) for values in (colours, vectors / 2 + 0.5))
+    view, normal = (np.round(255 * picture).astype(np.uint8) for picture in pictures)
+    return view, normal, averaged(inside.astype(float))[..., 0]
+
+
+def test_a_sphere_is_cut_out_where_its_normals_are():
+    view, normal, alpha = sphere(96, 33.0)
+    cut = matting.normals_matte(view, normal)
+    found = cut[..., 3] / 255
+    assert np.minimum(found, alpha).sum() / np.maximum(found, alpha).sum() > 0.985
+    assert (found[alpha == 1] > 0.98).mean() > 0.99 and (found[alpha == 0] < 0.02).mean() > 0.99
+    # On its own grey the cut-out is the view again.
+    behind = 127 * (1 - found[..., None]) + cut[..., :3] * found[..., None]
+    assert np.abs(behind - view).mean() < 1
+
+
+def test_colours_that_are_the_backgrounds_are_still_object():
+    """What sets this matte apart: the inside of the sphere is as grey as what is behind it."""
+    view, normal, _ = sphere(96, 33.0)
+    view[30:60, 30:60] = 127
+    found = matting.normals_matte(view, normal)[..., 3] / 255
+    assert (found[30:60, 30:60] == 1).all()
+    colour, _, _ = matted("colour", view)
+    assert (colour[0, 0, 35:55, 35:55, 3] == 0).all()
+
+
+def test_grey_is_background_and_a_full_picture_object():
+    grey = np.full((24, 24, 3), 127, np.uint8)
+    assert not matting.normals_matte(np.full((24, 24, 3), 90, np.uint8), grey).any()
+    facing = np.broadcast_to(np.array([128, 128, 255], np.uint8), (24, 24, 3))
+    assert (matting.normals_matte(grey, facing)[3:-3, 3:-3] == (127, 127, 127, 255)).all()
+
+
+def with_spheres(monkeypatch) -> None:
+    """Drawn normals become those of a sphere: a random network draws none."""
+    _, normal, _ = sphere(tiny.VIEW, 6.0)
+    real = normals.draw
+
+    def draw(*args):
+        pictures = real(*args)
+        assert pictures.shape == (3, 6, tiny.VIEW, tiny.VIEW, 3)
+        return np.broadcast_to(normal, pictures.shape)
+
+    monkeypatch.setattr(normals, "draw", draw)
+
+
+def test_a_matte_from_normals_and_what_is_recorded(tmp_path, receipts, monkeypatch):
+    kept = {}
+    real = matting.matte
+    monkeypatch.setattr(matting, "matte", lambda views, *rest: kept.update(views=views) or real(views, *rest))
+    run(tmp_path, receipts, model="zero123plus_v12", fovy_deg=30.0)
+    colours = kept["views"]
+    with_spheres(monkeypatch)
+    out, log = run(tmp_path, receipts, **BY_NORMALS, normals={"steps": 1, "guidance": 1.0})
+    assert (kept["views"] == colours).all(), "the colours depend on the choice of matte"
+    assert out.record["matte"] == "normals" and out.record["settings"]["anchors"]["normals"]["steps"] == 1
+    assert len(out.record["matte_weights"]) == 64 != out.record["weights"]
+    assert f"zero123plus_v12 and {NORMALS} on cpu" in log and "normals: steps=1, guidance=1.0" in log and "3/3" in log
+    opaque = (out.rgba[..., 3] > 127).mean(axis=(2, 3))
+    assert np.abs(opaque - np.pi * 36 / tiny.VIEW**2).max() < 0.12
+
+
+def test_normals_of_a_network_without_them_say_what_to_type(tmp_path, receipts):
+    text = (
+        r"anchors.matte is normals but zero123plus_v11 has no normal generator; expected one of: zero123plus_v12. Type "
+        r"`anchors: {source: zero123plus, model: zero123plus_v12, matte: normals}`"
+    )
+    refused(tmp_path, receipts, text, matte="normals")
+
+
+def test_normals_need_both_receipts(receipts):
+    with pytest.raises(
+        StageError, match=rf"names 1 files; expected the receipt of zero123plus_v12 and that of {NORMALS}"
+    ):
+        anchors._places("zero123plus_v12", "normals", [receipts / "zero123plus_v12" / "receipt.json"])
+
+
+def test_a_broken_normal_generator_is_found_before_anything_is_drawn(tmp_path, receipts, monkeypatch):
+    monkeypatch.setattr(zero123plus, "sample", lambda *args: pytest.fail("drew first"))
+    (receipts / NORMALS / "config.json").unlink()
+    refused(tmp_path, receipts, rf"config.json is missing. Type `snakemake .*{NORMALS}", **BY_NORMALS)
+
+
+def test_out_of_gpu_memory_while_normals_are_drawn(tmp_path, receipts, monkeypatch):
+    def full(*args):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    grey = np.full((3, 6, tiny.VIEW, tiny.VIEW, 3), 127, np.uint8)
+    monkeypatch.setattr(zero123plus, "sample", lambda *args: grey)
+    monkeypatch.setattr(normals, "draw", full)
+    refused(tmp_path, receipts, r"out of GPU memory .* Lower anchors.frames_per_batch \(now 2\)", **BY_NORMALS)
+
+
+def test_a_view_without_normals_names_another_matte(tmp_path, receipts, monkeypatch):
+    grey = np.full((3, 6, tiny.VIEW, tiny.VIEW, 3), 127, np.uint8)
+    monkeypatch.setattr(zero123plus, "sample", lambda *args: grey)
+    monkeypatch.setattr(normals, "draw", lambda *args: grey)
+    refused(tmp_path, receipts, r"view 0 of frame 0 shows no object .* Type `anchors.matte: colour`", **BY_NORMALS)
+
+
+# ------------------------------------------------------------------ no object
+
+
 def test_a_view_without_an_object(tmp_path, receipts, monkeypatch):
     grey = np.full((3, 6, tiny.VIEW, tiny.VIEW, 3), 127, np.uint8)
     monkeypatch.setattr(zero123plus, "sample", lambda *args: grey)
@@ -203,6 +330,27 @@ def test_the_rule_asks_for_the_receipt_of_its_network_only():
     chosen = experiment(source="zero123plus", model="zero123plus_v12")
     assert chosen.anchors_weights("zero123plus") == ["resources/weights/zero123plus_v12/receipt.json"]
     assert chosen.anchors_weights("rendered") == []
+
+
+def test_the_rule_asks_for_the_normal_generator_only_when_it_is_chosen():
+    both = [f"resources/weights/{name}/receipt.json" for name in ("zero123plus_v12", NORMALS)]
+    assert experiment(model="zero123plus_v12", matte="normals").anchors_weights("zero123plus") == both
+    for matte in ("auto", "rembg", "colour"):
+        assert experiment(model="zero123plus_v12", matte=matte).anchors_weights("zero123plus") == both[:1]
+    assert experiment(model="zero123plus_v12", matte="normals").anchors_weights("inflated") == []
+
+
+@pytest.mark.parametrize(("source", "name"), [("zero123plus", "zero123plus_v11"), ("micro", lib.MICRO)])
+def test_normals_of_another_network_stop_before_the_first_job(source, name):
+    with pytest.raises(SettingsError, match=rf"{name} has no normal generator; expected one of: zero123plus_v12"):
+        experiment(matte="normals").anchors_weights(source)
+
+
+def test_the_normal_generator_is_listed_with_its_licence():
+    listed = lib.entry(NORMALS)
+    assert listed["hub"] == "sudo-ai/controlnet-zp12-normal-gen-v1" and len(listed["revision"]) == 40
+    assert listed["non_commercial"] and "NC" in listed["licence"] and listed["total"] == "1.46 GB"
+    assert set(listed["files"]) == {"config.json", "diffusion_pytorch_model.safetensors"}
 
 
 def test_an_unknown_network_names_the_nearest():

@@ -4,7 +4,8 @@ Vocabulary: the *condition* is the input picture; the *sheet* holds the six view
 azimuth 30 to 330 degrees; the *reference latent* is the condition's latent, noised like the sheet in each step, through
 which the network reads local detail (see reference.py); the *global embedding* is CLIP's image embedding, added to
 the empty prompt's 77 tokens with one weight a token (the *ramp*). With guidance both branches have a reference: the
-negative one's is a mid-grey picture.
+negative one's is a mid-grey picture. A *control* is a ControlNet that looks at another sheet, pixel by pixel, and adds
+to the network's features there (see normals.py).
 
 Conventions: F frames, B frames of a batch, S branches (negative first), h w latent pixels, C channels. Latents of the
 sheet live in the network's own scale: (z - 0.22) * 0.75 of the autoencoder's, pictures enter it as (x - 0.5) / 0.8;
@@ -17,17 +18,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, EulerAncestralDiscreteScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, ControlNetModel, EulerAncestralDiscreteScheduler, UNet2DConditionModel
 from PIL import Image
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
-from stages.lib.diffusion.components import ModelError, check_widths
+from stages.lib.diffusion.components import ModelError, check_widths, component
 from stages.lib.diffusion.reference import Tokens, attach
 
 ROWS, COLUMNS = 3, 2
@@ -90,6 +91,31 @@ class Sampling:
 
 
 @dataclass(frozen=True)
+class Control:
+    """A ControlNet (Zhang et al. 2023), the sheets that it looks at, and the weight of what it adds."""
+
+    network: ControlNetModel
+    sheets: Tensor
+    """(F, 3, H, W) in [-1, 1], on the network's device; F = B when a batch is predicted"""
+    scale: float
+
+    def residuals(self, sheets: Tensor, step: Tensor, prompts: Tensor) -> dict[str, object]:
+        """What is added inside the network, as its arguments: noisy sheets (S*B, C, h, w), prompts (S*B, 77, D).
+
+        Both branches of the guidance see the control, as the authors have it.
+        """
+        down, middle = self.network(
+            sheets,
+            step,
+            encoder_hidden_states=prompts,
+            controlnet_cond=self.sheets.repeat(len(sheets) // len(self.sheets), 1, 1, 1),
+            conditioning_scale=self.scale,
+            return_dict=False,
+        )
+        return {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
+
+
+@dataclass(frozen=True)
 class Zero123Plus:
     """The networks and fixed numbers of one Zero123++ folder."""
 
@@ -136,14 +162,7 @@ def load(folder: Path, device: torch.device, dtype: torch.dtype) -> Zero123Plus:
     loaded = {}
     for name, kind in COMPONENTS.items():
         _json(folder / name / "config.json")
-        try:
-            network = kind.from_pretrained(folder / name, torch_dtype=dtype, local_files_only=True)
-        except (OSError, RuntimeError, ValueError, KeyError) as error:
-            first = str(error).strip().splitlines()[0]
-            raise ModelError(
-                f"{folder / name} cannot be read as {kind.__name__}: {first} Fetch this folder again, or copy it whole."
-            ) from None
-        loaded[name] = network.to(device).eval().requires_grad_(False)
+        loaded[name] = component(folder / name, kind, dtype).to(device)
     try:
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
         prompt = tokenizer(
@@ -189,6 +208,12 @@ def views_of(sheet: Tensor) -> Tensor:
     return tiles.permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
 
 
+def sheet_of(views: Tensor) -> Tensor:
+    """The inverse of `views_of`: (F, 6, C, s, s) to (F, C, 3 s, 2 s)."""
+    tiles = views.unflatten(1, (ROWS, COLUMNS)).permute(0, 3, 1, 4, 2, 5)
+    return tiles.flatten(4, 5).flatten(2, 3)
+
+
 def to_sheet_scale(latents: Tensor) -> Tensor:
     """The autoencoder's latents, already times its scaling factor, in the network's scale."""
     return (latents - LATENT_SHIFT) * LATENT_SCALE
@@ -206,7 +231,11 @@ def _noise(shape: tuple[int, ...], generator: torch.Generator, like: Tensor) -> 
 
 @torch.no_grad()
 def sample(
-    model: Zero123Plus, frames: np.ndarray, sampling: Sampling, progress: Callable[[int, int], None]
+    model: Zero123Plus,
+    frames: np.ndarray,
+    sampling: Sampling,
+    progress: Callable[[int, int], None],
+    control: Control | None = None,
 ) -> np.ndarray:
     """Six views of every frame: straight uint8 (F, H, W, 4) to uint8 (F, 6, s, s, 3), opaque.
 
@@ -239,9 +268,11 @@ def sample(
         reference = scheduler.scale_model_input(scheduler.add_noise(latents_of, noise, step[None]), step)
         scaled = scheduler.scale_model_input(sheets, step)
         batches = torch.arange(len(frames)).split(sampling.frames_per_batch)
-        predicted = [
-            predict(unet, tokens, scaled[b], reference[:, b], prompts[:, b], step, sampling.guidance) for b in batches
-        ]
+        predicted = []
+        for b in batches:
+            looking = control and replace(control, sheets=control.sheets[b])
+            given = scaled[b], reference[:, b], prompts[:, b]
+            predicted.append(predict(unet, tokens, *given, step, sampling.guidance, looking))
         # One generator a frame, all in the same state: every frame gets the same noise.
         state = torch.Generator().manual_seed(_draw(generator)).get_state()
         same = [torch.Generator().set_state(state) for _ in frames]
@@ -262,13 +293,18 @@ def predict(
     prompts: Tensor,
     step: Tensor,
     guidance: float,
+    control: Control | None = None,
 ) -> Tensor:
-    """The guided v of a batch: sheets (B, C, h, w), reference latents (S, B, ...), prompts (S, B, 77, D)."""
+    """The guided v of a batch: sheets (B, C, h, w), reference latents (S, B, ...), prompts (S, B, 77, D).
+
+    A control acts on the sheets, never on the reference.
+    """
+    everything, flat = sheets.repeat(tokens.branches, 1, 1, 1), prompts.flatten(0, 1)
+    added = control.residuals(everything, step, flat) if control else {}
     with tokens.writing():
-        unet(reference.flatten(0, 1), step, encoder_hidden_states=prompts.flatten(0, 1))
+        unet(reference.flatten(0, 1), step, encoder_hidden_states=flat)
     with tokens.reading():
-        everything = sheets.repeat(tokens.branches, 1, 1, 1)
-        v = unet(everything, step, encoder_hidden_states=prompts.flatten(0, 1)).sample
+        v = unet(everything, step, encoder_hidden_states=flat, **added).sample
     if tokens.branches == 1:
         return v
     negative, positive = v.chunk(2)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 WIDTH = 16
@@ -29,6 +29,19 @@ def write_json(path: Path, content: object) -> None:
     path.write_text(json.dumps(content))
 
 
+def _unet() -> UNet2DConditionModel:
+    return UNet2DConditionModel(
+        block_out_channels=(8, 16),
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        layers_per_block=1,
+        attention_head_dim=4,
+        cross_attention_dim=WIDTH,
+        norm_num_groups=4,
+        use_linear_projection=True,
+    )
+
+
 def make(folder: Path, seed: int = 0) -> Path:
     """Write the folder; two calls with one seed write equal networks."""
     with torch.random.fork_rng():
@@ -41,16 +54,7 @@ def make(folder: Path, seed: int = 0) -> Path:
                 latent_channels=4,
                 norm_num_groups=4,
             ),
-            "unet": UNet2DConditionModel(
-                block_out_channels=(8, 16),
-                down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-                up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-                layers_per_block=1,
-                attention_head_dim=4,
-                cross_attention_dim=WIDTH,
-                norm_num_groups=4,
-                use_linear_projection=True,
-            ),
+            "unet": _unet(),
             "text_encoder": CLIPTextModel(
                 CLIPTextConfig(
                     vocab_size=4, hidden_size=WIDTH, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2
@@ -100,4 +104,16 @@ def make(folder: Path, seed: int = 0) -> Path:
             "image_std": STD_CLIP,
         },
     )
+    return folder
+
+
+def make_controlnet(folder: Path, seed: int = 0) -> Path:
+    """Write a ControlNet that fits the tiny UNet; its closing convolutions are random, not 0 as before a training."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = ControlNetModel.from_unet(_unet(), conditioning_embedding_out_channels=(8, 8))
+        closing = [network.controlnet_cond_embedding.conv_out, network.controlnet_mid_block]
+        for layer in [*closing, *network.controlnet_down_blocks]:
+            layer.reset_parameters()
+    network.save_pretrained(folder)
     return folder
