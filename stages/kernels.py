@@ -113,7 +113,7 @@ def run_part(part: int) -> None:
 def main() -> None:
     """Compile all parts, each in a process of its own."""
     argparse.ArgumentParser(prog="python -m stages.kernels", description=__doc__.split("\n")[0]).parse_args()
-    print("compiling the kernels (about a minute the first time)", file=sys.stderr)
+    print("compiling the kernels (one to two minutes the first time)", file=sys.stderr)
     # Fresh processes, since a forked copy of torch's and Numba's threads hangs.
     with ProcessPoolExecutor(len(PARTS), multiprocessing.get_context("spawn")) as pool:
         list(pool.map(run_part, range(len(PARTS))))
