@@ -193,7 +193,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     chosen = parser.parse_args()
     if chosen.spark and not (chosen.spark / "node_modules" / "@sparkjsdev" / "spark").is_dir():
-        parser.error(f"{chosen.spark} holds no Spark; type `npm install --prefix {chosen.spark} @sparkjsdev/spark three`")
+        parser.error(
+            f"{chosen.spark} holds no Spark; type `npm install --prefix {chosen.spark} @sparkjsdev/spark three`"
+        )
     print(machine())
     print(
         f"{chosen.size}x{chosen.size}, median (range) of {chosen.rounds} rounds: pictures a second | CPU ms a picture"
