@@ -173,6 +173,18 @@ def canonical_of(suite, scene, variant, seed):
     return f"results/{suite}/{scene}/{owner}/seed{seed}/canonical.ply"
 
 
+def beginning_of(suite, scene, variant, seed):
+    """Where the part of a fit before its first sub-clip is kept, in the folder of whoever is first to fit it."""
+    owner = EXPERIMENT.beginning_owner(suite, scene, variant)
+    return f"results/{suite}/{scene}/{owner}/seed{seed}/checkpoints/beginning.pt" if owner else ""
+
+
+def beginner_of(suite, scene, variant, seed):
+    """The fit that leaves another one's beginning, if any."""
+    owner = EXPERIMENT.beginning_owner(suite, scene, variant)
+    return [f"results/{suite}/{scene}/{owner}/seed{seed}/dynamic.safetensors"] if owner not in (None, variant) else []
+
+
 def match_of(suite, scene, variant, seed):
     """The fit whose number of gaussians a variant copies, if any."""
     other = EXPERIMENT.matched(variant)

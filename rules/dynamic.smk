@@ -5,6 +5,8 @@ rule dynamic:
         anchors=asked(anchors_of, "suite", "scene", "variant", "seed"),
         match=asked(match_of, "suite", "scene", "variant", "seed"),
         weights=asked(EXPERIMENT.guidance_weights, "variant"),
+        # A matter of order: its checkpoint saves time and changes nothing.
+        beginner=ancient(asked(beginner_of, "suite", "scene", "variant", "seed")),
         code=code("dynamic"),
     output:
         model="results/{suite}/{scene}/{variant}/seed{seed}/dynamic.safetensors",
@@ -26,9 +28,10 @@ rule dynamic:
     params:
         settings=asked(EXPERIMENT.dynamic_json, "variant", "seed"),
         checkpoints="results/{suite}/{scene}/{variant}/seed{seed}/checkpoints",
+        beginning=asked(beginning_of, "suite", "scene", "variant", "seed"),
         label="{scene} {variant} seed {seed}",
     shell:
         "python -m stages.dynamic --canonical {input.canonical} --frames {input.frames} --anchors {input.anchors}"
         " --match {input.match} --weights {input.weights} --out {output.model} --curve {output.curve} --counts {output.counts}"
-        " --gradients {output.gradients} --checkpoints {params.checkpoints}"
+        " --gradients {output.gradients} --checkpoints {params.checkpoints} --beginning {params.beginning}"
         " --settings {params.settings:q} --label {params.label:q} --log {log}"

@@ -26,8 +26,8 @@ from stages.cli import Reporter, StageError, record
 from stages.contracts import Anchors, Frames, Gaussians, load_tensors, save_tensors
 from stages.lib import guidance as sds
 from stages.lib.device import Device, choose, describe
-from stages.lib.fit_files import COUNT_COLUMNS, CURVE_COLUMNS
-from stages.settings import NO_INFLUENCE, DynamicRun, canonical_json
+from stages.lib.fit_files import BEGINNING, COUNT_COLUMNS, CURVE_COLUMNS
+from stages.settings import NO_INFLUENCE, DynamicRun, before_sub_clips, canonical_json
 
 # What imports torch, which takes two seconds, is imported where a fit begins: the static method needs none of it.
 if TYPE_CHECKING:
@@ -89,12 +89,14 @@ def fitted(
     weights: list[Path],
     tables: tuple[Path, Path, Path],
     checkpoints: Path,
+    kept: Path | None,
     settings: DynamicRun,
     report: Reporter,
 ) -> tuple[Gaussians, np.ndarray, dict[str, np.ndarray], dict]:
     """The fitted gaussians, their presence (F, N), the arrays of the motion, and what the record says of the fit.
 
-    inputs: files that a checkpoint belongs to. tables: where curve, counts and gradients are written.
+    inputs: files that a checkpoint belongs to. tables: where curve, counts and gradients are written. kept: where the
+    fit before its first sub-clip is taken from, or left for others.
     """
     from stages.lib import checkpoint, fit
     from stages.lib.gaussians import from_tensors
@@ -107,14 +109,21 @@ def fitted(
     guidance = sds.open_guidance(
         settings.guidance, weights, frames, anchors, the_plan.frames, sds.DYNAMIC_SPAN, device, report
     )
-    told = canonical_json(settings, NO_INFLUENCE) + sds.identity(guidance)
-    identity = checkpoint.digest("dynamic", told, device, inputs)
+
+    def identity(run: DynamicRun) -> str:
+        told = canonical_json(run, NO_INFLUENCE) + sds.identity(guidance)
+        return checkpoint.digest("dynamic", told, device, inputs)
+
+    begun = before_sub_clips(settings) if kept else None
+    cost = checkpoints.parent / BEGINNING
+    shared = None if begun is None else fit.Beginning(kept, identity(begun), cost)
     report.say(
         f"{the_plan.steps} steps on {the_plan.sub_clip} of {n_frames} frames and {1 + the_plan.anchor_views} views"
     )
     with checkpoint.locked(checkpoints, report):
         state = initial_state(canonical, n_frames, settings, device)
-        state = fit.fit(state, goal, the_plan, device, checkpoints / "dynamic.pt", identity, report, guidance)
+        path = checkpoints / "dynamic.pt"
+        state = fit.fit(state, goal, the_plan, device, path, identity(settings), report, guidance, shared)
         for write, path in zip((fit.write_curve, fit.write_counts, fit.write_gradients), tables, strict=True):
             write(path, state)
     if outside := state.motion.field.outside(state.params["means"]):
@@ -139,8 +148,10 @@ def main(
     report: Reporter,
     match: list[Path] = (),
     weights: list[Path] = (),
+    beginning: list[Path] = (),
 ) -> None:
-    """Fit the motion of the canonical gaussians; `weights` is the receipt of the guidance's network."""
+    """Fit the motion of the canonical gaussians; `weights` is the receipt of the guidance's network, `beginning` the
+    checkpoint that fits with equal beginnings share."""
     if match:
         settings = matched(settings, match[0])
         report.say(f"grows to {settings.dynamic.densify.max_gaussians} gaussians a frame, as in {match[0]}")
@@ -157,8 +168,9 @@ def main(
     else:
         inputs = [canonical, frames, anchors, *match]
         tables = curve, counts, gradients
+        kept = beginning[0] if beginning else None
         gaussians, present, arrays, about = fitted(
-            gaussians, the_frames, Anchors.load(anchors), inputs, weights, tables, checkpoints, settings, report
+            gaussians, the_frames, Anchors.load(anchors), inputs, weights, tables, checkpoints, kept, settings, report
         )
     arrays |= {f"gaussians.{name}": getattr(gaussians, name) for name in Gaussians.NAMES}
     arrays |= {"present": present, "times": the_frames.times}

@@ -51,6 +51,7 @@ from stages.settings import (
     SuiteSettings,
     VariantSettings,
     WeightsRun,
+    before_sub_clips,
     canonical_json,
     check_name,
     fusion_name,
@@ -75,6 +76,8 @@ NETWORKS = (
 )
 # The others are overlays of its settings, so whatever they leave alone is kept under its name.
 BASE_VARIANT = "stag4d"
+# Its ablations of the temporal rectification begin as it does.
+FULL_VARIANT = "4dstr"
 # Sources whose anchors do not depend on the seed are made once, under seed 0.
 SEEDLESS_ANCHORS = ("rendered", "imported", "inflated")
 GENERATED_ANCHORS = ("zero123plus", "micro")
@@ -342,6 +345,20 @@ class Experiment:
         wanted = identity(variant)
         return next(name for name in [BASE_VARIANT, *self.variant_names()] if identity(name) == wanted)
 
+    @functools.cache  # noqa: B019 - one Experiment lives as long as the Snakefile's process
+    def beginning_owner(self, suite: str, scene: str, variant: str) -> str | None:
+        """The variant under which the beginning of a fit is kept, 4dstr if equal, else the first by name; None for fits
+        without sub-clips, of which nothing is shared."""
+
+        def identity(name: str) -> tuple | None:
+            begun = before_sub_clips(self._dynamic(name, 0))
+            return None if begun is None else (canonical_json(begun), self.canonical_owner(suite, scene, name))
+
+        wanted = identity(variant)
+        if wanted is None:
+            return None
+        return next(name for name in [FULL_VARIANT, *self.variant_names()] if identity(name) == wanted)
+
     def anchors_seed(self, source: str, seed: int) -> int:
         """The seed under which anchors are kept."""
         return 0 if source in SEEDLESS_ANCHORS else seed
@@ -545,15 +562,17 @@ class Experiment:
         )
 
     def dynamic_json(self, variant: str, seed: int) -> str:
+        return canonical_json(self._dynamic(variant, seed))
+
+    def _dynamic(self, variant: str, seed: int) -> DynamicRun:
         tree = self.settings(variant)
-        run = DynamicRun(
+        return DynamicRun(
             **self._run(tree, seed),
             checkpoint_interval_s=tree.checkpoint_interval_s,
             canonical=tree.canonical,
             dynamic=tree.dynamic,
             **self._guidance(tree),
         )
-        return canonical_json(run)
 
     def bake_json(self, variant: str, seed: int) -> str:
         tree = self.settings(variant)

@@ -782,6 +782,18 @@ class DynamicRun(Run):
     guidance: GuidanceSettings | None = None
 
 
+def before_sub_clips(run: DynamicRun) -> DynamicRun | None:
+    """The settings that the single frames before the first sub-clip depend on: all but the temporal rectification's.
+
+    Equal ones mean equal fits up to there. None for a fit without such a part, or without sub-clips.
+    """
+    dynamic = run.dynamic
+    if dynamic.method == "static" or dynamic.sub_clip == 1 or dynamic.sub_clip_start == 0:
+        return None
+    dynamic = dynamic.model_copy(update={"temporal": TemporalSettings()})
+    return run.model_copy(update={"dynamic": dynamic})
+
+
 class CorpusRun(Run):
     corpus: CorpusSettings
 

@@ -11,7 +11,19 @@ import yaml
 
 from stages.experiment import Experiment
 from stages.lib.imports import ROOT, code
-from stages.settings import SettingsError, default_yaml
+from stages.settings import (
+    CanonicalSettings,
+    DensifySettings,
+    DynamicRun,
+    DynamicSettings,
+    FieldSettings,
+    PhotometricSettings,
+    RegulariserSettings,
+    SettingsError,
+    TemporalSettings,
+    before_sub_clips,
+    default_yaml,
+)
 
 DEFAULTS = yaml.safe_load(default_yaml())
 
@@ -204,6 +216,29 @@ def test_methods_share_images_cap_and_canonical():
     assert len({tree.dynamic.images for tree in methods}) == 1
     assert len({tree.dynamic.densify.max_gaussians for tree in methods}) == 1
     assert len({tree.canonical.model_dump_json() for tree in methods}) == 1
+
+
+def test_fits_that_begin_alike_have_one_owner():
+    found = experiment()
+    owners = {name: found.beginning_owner("embedded", "walk", name) for name in found.variant_names()}
+    begin_alike = ["4dstr", "gru", "T15", "mamba_attributes", "controls_all", "width64", "layers3", "no_temporal"]
+    assert {owners[name] for name in begin_alike} == {"4dstr"}
+    assert owners["no_spatial"] == owners["neither"] == "neither"
+    assert {owners[name] for name in ("static", "stag4d", "stag4d_count", "stag4d_time")} == {None}
+    assert owners["4dstr_sds"] == "4dstr_sds"
+    assert owners["4dstr_micro"] == "4dstr_micro"
+    assert experiment(dynamic={"sub_clip_start": 0.0}).beginning_owner("embedded", "walk", "gru") is None
+
+
+def test_only_the_rectification_is_left_out_of_a_beginning():
+    run = DynamicRun(canonical=CanonicalSettings(), dynamic=DynamicSettings(sub_clip=2))
+    for name in DynamicSettings.model_fields:
+        other = {"temporal": TemporalSettings(encoder="gru"), "sub_clip": 3, "field": FieldSettings(width=8)}
+        other |= {"photometric": PhotometricSettings(rgb=0.3), "regulariser": RegulariserSettings(time_l1=0.3)}
+        other |= {"densify": DensifySettings(rounds=1), "method": "static"}
+        value = other.get(name) or 0.5 * getattr(run.dynamic, name)
+        changed = run.model_copy(update={"dynamic": run.dynamic.model_copy(update={name: value})})
+        assert (before_sub_clips(changed) == before_sub_clips(run)) == (name == "temporal"), name
 
 
 def test_a_matched_variant_names_the_one_it_follows(tmp_path):

@@ -60,6 +60,11 @@ def live(path: Path, device: torch.device) -> Sequence:
         for part in ("motion", "spread"):
             arrays |= {f"{part}.{name}": value.cpu().numpy() for name, value in (state.get(part) or {}).items()}
         moving = settings is not None
+        if moving and state["step"] <= about["singles"]:
+            # The rectification, identity so far, has no control gaussians yet.
+            temporal = settings.temporal.model_copy(update={"encoder": "off"})
+            settings = settings.model_copy(update={"temporal": temporal})
+            arrays = {name: value for name, value in arrays.items() if not name.startswith("motion.rectification.")}
         arrays["times"] = np.array(about["times"] if moving else [0.0])
         present = state["present"].cpu().numpy()
         arrays["present"] = present if moving else present[:1]

@@ -10,7 +10,9 @@ Letters: F frames, V views (view 0 is the input view), N gaussians.
 
 from __future__ import annotations
 
+import json
 import math
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +22,7 @@ import torch
 from torch import Tensor
 
 from stages.cli import Reporter, StageError
-from stages.contracts import Anchors, ContractError, Frames
+from stages.contracts import Anchors, ContractError, Frames, replacing
 from stages.lib import checkpoint, losses
 from stages.lib.cameras import Cameras
 from stages.lib.deformation import Deformation, penalty
@@ -53,6 +55,8 @@ SDS_COLUMN = "sds"
 CURVE_INTERVAL = 10
 # Steps between looks at every parameter: often enough that little is lost, rare enough to cost nothing.
 FINITE_INTERVAL = 20
+# Names of the deformation field's weights in a motion.
+FIELD = "field."
 
 
 @dataclass(frozen=True)
@@ -103,12 +107,25 @@ class Plan:
         return sorted({seen if seen <= self.singles else step for seen, step in zip(due, late, strict=True)})
 
 
+@dataclass(frozen=True)
+class Beginning:
+    """The part of a fit before sub-clips, which fits that differ in their temporal rectification alone share.
+
+    path, identity: its checkpoint. cost: where it is written how long that part took, when another fit went through it.
+    """
+
+    path: Path
+    identity: str
+    cost: Path
+
+
 @dataclass
 class State:
     """All that changes during a fit.
 
-    present (F, N) says which gaussian exists in which frame; `spread` is None without control gaussians.
-    `counts` and `gradients` are the rows of gaussians.csv and gradients.csv so far.
+    present (F, N) says which gaussian exists in which frame. places (N, 3): the means at the last round of growth, over
+    which control gaussians are spread; `spread` is None without them and until sub-clips begin. `counts` and
+    `gradients` are the rows of gaussians.csv and gradients.csv so far.
     """
 
     params: dict[str, Tensor]
@@ -118,6 +135,7 @@ class State:
     generator: torch.Generator
     motion: Motion | None
     motion_adam: torch.optim.Adam | None
+    places: Tensor
     spread: Spread | None
     step: int
     curve: list[list[float]]
@@ -149,7 +167,7 @@ def start(params: dict[str, Tensor], motion: Motion | None, plan: Plan, seed: in
     present = torch.ones(frames, count, dtype=torch.bool, device=device)
     adam = optimiser(params, rates(plan.rates, 0.0, plan.rate_factor))
     generator = torch.Generator().manual_seed(seed)
-    motion_adam, spread = None, None
+    motion_adam = None
     if motion is not None:
         groups = [
             {"params": motion.field.plane_parameters(), "name": "planes", "lr": plan.dynamic.lr_field},
@@ -158,11 +176,11 @@ def start(params: dict[str, Tensor], motion: Motion | None, plan: Plan, seed: in
         if motion.rectification is not None:
             temporal = list(motion.rectification.parameters())
             groups.append({"params": temporal, "name": "temporal", "lr": plan.dynamic.temporal.lr})
-            spread = spread_over(params["means"], present, plan.dynamic.temporal)
         motion_adam = torch.optim.Adam(groups, eps=1e-15, fused=True)
     statistics = Statistics.zeros(_rows(plan), count, device)
     counts = [[0, frame, count] for frame in range(frames)]
-    return State(params, adam, present, statistics, generator, motion, motion_adam, spread, 0, [], counts, [])
+    places = params["means"].detach().clone()
+    return State(params, adam, present, statistics, generator, motion, motion_adam, places, None, 0, [], counts, [])
 
 
 def _rows(plan: Plan) -> int:
@@ -179,16 +197,20 @@ def fit(
     identity: str,
     report: Reporter,
     guidance: Guidance | None = None,
+    beginning: Beginning | None = None,
 ) -> State:
     """Run the plan from `state`, or from the checkpoint at `path` when its identity agrees.
 
-    guidance: score distillation, None = off. Raises StageError on a loss, a gradient or a parameter that is not
-    finite, naming step and frame.
+    guidance: score distillation, None = off. beginning: where the state before the first sub-clip is taken from, or
+    left. Raises StageError on a loss, a gradient or a parameter that is not finite, naming step and frame.
     """
     saved = checkpoint.load(path, identity, report)
     if saved is not None:
         state = unpack(saved, state)
         report.say(f"resumed at step {state.step} of {plan.steps} from {path}")
+    elif beginning is not None:
+        state = _begun(state, beginning, report)
+    began = time.monotonic(), time.process_time()
     rounds = plan.rounds()
     clock = checkpoint.Clock(plan.checkpoint_interval_s)
     while state.step < plan.steps:
@@ -207,13 +229,30 @@ def fit(
         report.progress(state.step, plan.steps, terms["loss"])
         if (state.step % FINITE_INTERVAL == 0 and clock.due()) or state.step == plan.steps:
             checkpoint.save(path, identity, pack(state), about(plan, goal))
+        if beginning is not None and state.step == plan.singles:
+            took = {"s": time.monotonic() - began[0], "cpu_time": time.process_time() - began[1]}
+            checkpoint.save(beginning.path, beginning.identity, pack_beginning(state), about(plan, goal) | took)
+    return state
+
+
+def _begun(fresh: State, beginning: Beginning, report: Reporter) -> State:
+    """The state that another fit left before its first sub-clip, if it did, else `fresh`."""
+    beginning.cost.unlink(missing_ok=True)
+    saved = checkpoint.load(beginning.path, beginning.identity, report)
+    if saved is None:
+        return fresh
+    _, told = checkpoint.peek(beginning.path)
+    with replacing(beginning.cost) as temporary:
+        temporary.write_text(json.dumps({name: told[name] for name in ("s", "cpu_time")}) + "\n", encoding="utf-8")
+    state = unpack_beginning(saved, fresh)
+    report.say(f"begins at step {state.step}, where {beginning.path} was left: up to there the fits are equal")
     return state
 
 
 def _densify(state: State, goal: Targets, plan: Plan, rounds: int) -> Round:
     """One round of growth and pruning, `rounds` of which are left; whatever is kept by row follows it."""
     state.gradients += [[state.step, *row] for row in gradient_rows(state.statistics)]
-    shapes = _shapes(state, goal) if _rows(plan) > 1 else None
+    shapes = _shapes(state, goal, plan) if _rows(plan) > 1 else None
     done, state.present = densify(
         state.params,
         state.adam,
@@ -225,20 +264,23 @@ def _densify(state: State, goal: Targets, plan: Plan, rounds: int) -> Round:
         rounds,
     )
     state.statistics = Statistics.zeros(_rows(plan), done.total, state.present.device)
-    if state.spread is not None:
-        state.spread = spread_over(state.params["means"], state.present, plan.dynamic.temporal)
+    state.places, state.spread = state.params["means"].detach().clone(), None
     state.counts += [[state.step, frame, count] for frame, count in enumerate(done.frames)]
     return done
 
 
-def _shapes(state: State, goal: Targets) -> tuple[Tensor, Tensor]:
+def _shapes(state: State, goal: Targets, plan: Plan) -> tuple[Tensor, Tensor]:
     """Log-scales (F, N, 3) and opacity logits (F, N) in every frame, evaluated in order."""
     buffer: Buffer = ()
     found = []
     with torch.no_grad():
         for frame, time in enumerate(goal.times):
-            present = state.present[frame : frame + 1]
-            moved, buffer = state.motion(state.params, [time], present, state.spread, buffer)
+            if state.step <= plan.singles:
+                # What has seen no sub-clip rectifies nothing.
+                moved = state.motion.deformed(state.params, [time])
+            else:
+                present = state.present[frame : frame + 1]
+                moved, buffer = state.motion(state.params, [time], present, state.spread, buffer)
             found.append((moved["log_scales"][0], moved["opacity_logits"][0]))
     log_scales, opacity_logits = zip(*found, strict=True)
     return torch.stack(log_scales), torch.stack(opacity_logits)
@@ -336,6 +378,8 @@ def _moved(state: State, goal: Targets, plan: Plan, frames: range) -> tuple[Tens
     times = [goal.times[frame] for frame in frames]
     if state.step < plan.singles:
         return rows, state.motion.deformed(attributes(state.params, rows), times)
+    if state.spread is None and state.motion.rectification is not None:
+        state.spread = spread_over(state.places, state.present, plan.dynamic.temporal)
     before = range(max(0, frames[0] - plan.dynamic.temporal.length + 1), frames[0])
     past = state.present[before] if present is not None else None
     buffer = state.motion.warm(state.params, [goal.times[frame] for frame in before], past, state.spread)
@@ -381,7 +425,12 @@ def _regularisers(log_scales: Tensor, field: Deformation, weights: RegulariserSe
 def about(plan: Plan, goal: Targets) -> dict:
     """What a reader of a checkpoint needs to rebuild the model (`baking.live`)."""
     dynamic = None if plan.dynamic is None else plan.dynamic.model_dump(mode="json")
-    return {"dynamic": dynamic, "times": list(map(float, goal.times)), "steps": plan.steps}
+    return {
+        "dynamic": dynamic,
+        "times": list(map(float, goal.times)),
+        "steps": plan.steps,
+        "singles": plan.singles,
+    }
 
 
 def pack(state: State) -> dict:
@@ -392,6 +441,7 @@ def pack(state: State) -> dict:
         "present": state.present,
         "statistics": vars(state.statistics),
         "generator": state.generator.get_state(),
+        "places": state.places,
         "spread": None if state.spread is None else vars(state.spread),
         "step": state.step,
         "curve": state.curve,
@@ -427,12 +477,27 @@ def unpack(packed: dict, fresh: State) -> State:
         generator,
         fresh.motion,
         fresh.motion_adam,
+        packed["places"].to(device),
         None if packed["spread"] is None else Spread(**moved(packed["spread"])),
         packed["step"],
         packed["curve"],
         packed["counts"],
         packed["gradients"],
     )
+
+
+def pack_beginning(state: State) -> dict:
+    """`pack` before the first sub-clip, without the temporal rectification, which has learned nothing yet."""
+    packed = pack(state)
+    packed["motion"] = {name: value for name, value in packed["motion"].items() if name.startswith(FIELD)}
+    packed["motion_adam"] = {"state": packed["motion_adam"]["state"]}
+    return packed
+
+
+def unpack_beginning(packed: dict, fresh: State) -> State:
+    """The packed beginning with the temporal rectification of `fresh`."""
+    weights, adam = dict(fresh.motion.state_dict()), fresh.motion_adam.state_dict()
+    return unpack(packed | {"motion": weights | packed["motion"], "motion_adam": adam | packed["motion_adam"]}, fresh)
 
 
 def write_curve(path: Path, state: State) -> None:

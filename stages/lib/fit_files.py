@@ -7,6 +7,8 @@ Conventions
 - benchmarks/dynamic.jsonl is Snakemake's own, one JSON object a line: `s` seconds of wall time, `cpu_time`
   seconds of all its processors, `max_rss` megabytes.
   Snakemake does not count it as a result, so it can be absent; a fit that was resumed shows its last part only.
+- benchmarks/dynamic_beginning.json, where another fit went through the part before sub-clips: `s` and `cpu_time` of
+  that part, which are counted in.
 - A figure is a value, or None and the reason.
 """
 
@@ -21,6 +23,7 @@ from stages.cli import StageError
 CURVE_COLUMNS = ("step", "loss", "rgb", "mask", "gaussians")
 COUNT_COLUMNS = ("step", "frame", "gaussians")
 BENCHMARK = Path("benchmarks") / "dynamic.jsonl"
+BEGINNING = Path("benchmarks") / "dynamic_beginning.json"
 # Name in our tables, name in the benchmark.
 BENCHMARK_NAMES = {"fit_s": "s", "fit_cpu_s": "cpu_time", "fit_mb": "max_rss"}
 SPEED_NAMES = ("encoder_parameters", "fps_network", "fps_baked")
@@ -63,13 +66,14 @@ def benchmark_figures(folder: Path) -> dict[str, Figure]:
     lines = path.read_text(encoding="utf-8").splitlines()
     try:
         measured = json.loads(lines[-1])
+        before = json.loads((folder / BEGINNING).read_text("utf-8")) if (folder / BEGINNING).exists() else {}
     except (IndexError, ValueError):
         return dict.fromkeys(BENCHMARK_NAMES, (None, "the benchmark of the fit cannot be read"))
     figures: dict[str, Figure] = {}
     for name, key in BENCHMARK_NAMES.items():
         # Snakemake writes "NA" or null for a job that ended before its first measurement.
         try:
-            figures[name] = float(measured[key]), ""
+            figures[name] = float(measured[key]) + before.get(key, 0.0), ""
         except (KeyError, TypeError, ValueError):
             figures[name] = None, f"the benchmark of the fit has no {key}"
     return figures

@@ -23,7 +23,7 @@ def equal(first: Sequence, second: Sequence) -> bool:
 @pytest.mark.parametrize(("settings", "steps"), [(MOVING, 60), (RECTIFIED, 70)])
 def test_the_last_checkpoint_is_the_baked_sequence_and_the_first_is_not(files, report, monkeypatch, settings, steps):
     base = run_canonical(files, report)
-    path, kept, save = files / "d_checkpoints" / "dynamic.pt", [], checkpoint.save
+    path, kept, save = files / "d" / "checkpoints" / "dynamic.pt", [], checkpoint.save
 
     def keep(*arguments):
         save(*arguments)
@@ -45,7 +45,7 @@ def test_a_canonical_fit_has_one_frame(files, report):
 
 def test_a_checkpoint_of_other_code_says_so(files, report):
     run_dynamic(files, report, run_canonical(files, report))
-    path = files / "d_checkpoints" / "dynamic.pt"
+    path = files / "d" / "checkpoints" / "dynamic.pt"
     content = torch.load(path, weights_only=True)
     content["state"]["motion"].popitem()
     torch.save(content, path)

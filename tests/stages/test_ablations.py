@@ -102,6 +102,19 @@ def test_figures_of_the_fits(tmp_path):
     assert "fps_network: renders per second" in markdown
 
 
+def test_the_time_of_a_shared_beginning_is_counted_in(tmp_path):
+    chosen = comparison("4dstr", "gru", speed=True)
+    paths = fill(tmp_path, chosen)
+    for path, (_, _, variant, _) in zip(paths, chosen.fits(), strict=True):
+        write_beside(path, benchmark={"s": 12.0, "cpu_time": 20.0, "max_rss": 500})
+        if variant == "gru":
+            (path.parent / fit_files.BEGINNING).write_text('{"s": 30.5, "cpu_time": 31}')
+    alone, shared = make(tmp_path, paths, chosen)[0]
+    names = ("fit_s", "fit_cpu_s", "fit_mb")
+    assert [float(alone[name]) for name in names] == [12, 20, 500]
+    assert [float(shared[name]) for name in names] == [42.5, 51, 500]
+
+
 def test_absent_figures_have_a_reason(tmp_path):
     chosen = comparison("neither", "4dstr", speed=True)
     paths = fill(tmp_path, chosen)

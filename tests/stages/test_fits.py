@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from stages.contracts import ContractError, Gaussians, Sequence, load_tensors
 from stages.lib import checkpoint, fit
 from stages.lib.device import choose
 from stages.lib.drawing import draw_rgba
-from stages.lib.fit_files import COUNT_COLUMNS, CURVE_COLUMNS
+from stages.lib.fit_files import BEGINNING, COUNT_COLUMNS, CURVE_COLUMNS
 from stages.lib.imports import ROOT
 from stages.settings import (
     BakeRun,
@@ -60,13 +61,14 @@ def run_canonical(folder: Path, report, settings=TINY, name="a", seed=0):
     return paths["out"]
 
 
-def run_dynamic(folder: Path, report, base: Path, settings=MOVING, name="d", interval=30.0):
+def run_dynamic(folder: Path, report, base: Path, settings=MOVING, name="d", interval=30.0, beginning=()):
     names = {"curve": "", "counts": "_gaussians", "gradients": "_gradients"}
     paths = {key: folder / f"{name}{end}.csv" for key, end in names.items()}
     paths["out"] = folder / f"{name}.safetensors"
     run = DynamicRun(canonical=TINY, dynamic=settings, checkpoint_interval_s=interval)
     inputs = (base, folder / "frames.npz", folder / "anchors.npz")
-    dynamic.main(*inputs, **paths, checkpoints=folder / f"{name}_checkpoints", settings=run, report=report)
+    paths["checkpoints"] = folder / name / "checkpoints"
+    dynamic.main(*inputs, **paths, settings=run, report=report, beginning=beginning)
     return paths["out"]
 
 
@@ -247,6 +249,50 @@ def test_before_sub_clips_begin_a_rectified_fit_is_one_without_the_encoder(files
             )
     for name, value in found[0].items():
         assert torch.equal(value, found[1][name])
+
+
+OTHERS = [
+    {"encoder": "gru"},
+    {"length": 2, "buffer": "attributes"},
+    {"controls": 30},
+    {"controls": None, "width": 16, "lr": 0.01},
+    {"encoder": "off"},
+]
+
+
+@pytest.mark.parametrize(("scope", "others"), [("frame", OTHERS), ("clip", OTHERS[::4])])
+def test_fits_share_what_comes_before_their_sub_clips(files, report, scope, others):
+    densify = RECTIFIED.densify.model_copy(update={"scope": scope, "rounds": 3})
+    owner = RECTIFIED.model_copy(update={"sub_clip_start": 0.5, "densify": densify})
+    base, kept = run_canonical(files, report), [files / "beginning.pt"]
+    first = run_dynamic(files, report, base, owner, name="owner")
+    assert run_dynamic(files, report, base, owner, name="leaves", beginning=kept).read_bytes() == first.read_bytes()
+    assert "begins at step" not in report.text
+    assert not (files / "leaves" / BEGINNING).exists()
+    told = kept[0].read_bytes()
+    for index, changed in enumerate(others):
+        other = owner.model_copy(update={"temporal": owner.temporal.model_copy(update=changed)})
+        alone = run_dynamic(files, report, base, other, name=f"alone{index}")
+        shared = run_dynamic(files, report, base, other, name=f"shared{index}", beginning=kept)
+        assert report.text.count("begins at step 70, where") == index + 1
+        assert shared.read_bytes() == alone.read_bytes() != first.read_bytes()
+        for end in ("", "_gaussians", "_gradients"):
+            assert (files / f"shared{index}{end}.csv").read_bytes() == (files / f"alone{index}{end}.csv").read_bytes()
+        cost = json.loads((files / f"shared{index}" / BEGINNING).read_text())
+        assert cost["s"] > 0
+    assert kept[0].read_bytes() == told
+
+
+def test_a_beginning_of_other_settings_is_not_used_but_replaced(files, report):
+    owner = RECTIFIED.model_copy(update={"sub_clip_start": 0.5})
+    other = owner.model_copy(update={"lr_field": 0.02})
+    base, kept = run_canonical(files, report), [files / "beginning.pt"]
+    run_dynamic(files, report, base, owner, name="owner", beginning=kept)
+    told = kept[0].read_bytes()
+    alone = run_dynamic(files, report, base, other, name="alone")
+    assert run_dynamic(files, report, base, other, name="other", beginning=kept).read_bytes() == alone.read_bytes()
+    assert "beginning.pt is of other settings" in report.text
+    assert kept[0].read_bytes() != told
 
 
 def test_every_frame_is_drawn_about_as_often():

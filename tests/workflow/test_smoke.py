@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import json
 import os
 import re
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from stages.contracts import Gaussians, Sequence
 from stages.lib import compact, video
+from stages.lib.fit_files import BEGINNING, benchmark_figures
 
 SCENE = "results/smoke/mouth"
 
@@ -105,6 +107,21 @@ def test_a_setting_reruns_its_stage_only(finished_copy):
     (finished_copy.folder / "smoke.yaml").write_text(text.replace("images: 90", "images: 93"))
     planned = finished_copy.planned("results/table1.csv")
     assert planned == {"dynamic": 3, "bake": 3, "renders": 3, "metrics": 3, "table1": 1}
+
+
+def test_ablations_of_the_rectification_begin_where_4dstr_was(finished_copy, project):
+    model = "results/smoke/mouth/gru/seed0/dynamic.safetensors"
+    assert project.planned(model) == {"frames": 1, "anchors": 1, "canonical": 1, "dynamic": 2}
+    assert finished_copy.planned(model) == {"dynamic": 1}
+    finished_copy.run("--cores", "1", model)
+    folder = finished_copy.folder / "results" / "smoke" / "mouth" / "gru" / "seed0"
+    assert "begins at step" in (folder / "logs" / "dynamic.log").read_text()
+    assert benchmark_figures(folder)["fit_s"][0] > json.loads((folder / BEGINNING).read_text())["s"] > 0
+    # Another fit of 4dstr does not make it another one.
+    variant = finished_copy.folder / "config" / "variants" / "4dstr.yaml"
+    variant.write_text(variant.read_text().replace("encoder: mamba", "encoder: mamba, length: 3"))
+    finished_copy.run("--cores", "1", "results/smoke/mouth/4dstr/seed0/dynamic.safetensors")
+    assert finished_copy.planned(model) == {}
 
 
 def test_swapped_values_of_two_settings_rerun(finished_copy):
