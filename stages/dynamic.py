@@ -117,6 +117,8 @@ def fitted(
     begun = before_sub_clips(settings) if kept else None
     cost = checkpoints.parent / BEGINNING
     shared = None if begun is None else fit.Beginning(kept, identity(begun), cost)
+    if shared is None:
+        cost.unlink(missing_ok=True)
     report.say(
         f"{the_plan.steps} steps on {the_plan.sub_clip} of {n_frames} frames and {1 + the_plan.anchor_views} views"
     )

@@ -205,12 +205,13 @@ def fit(
     left. Raises StageError on a loss, a gradient or a parameter that is not finite, naming step and frame.
     """
     saved = checkpoint.load(path, identity, report)
+    took = _Stopwatch()
     if saved is not None:
         state = unpack(saved, state)
+        took = _Stopwatch(checkpoint.peek(path)[1])
         report.say(f"resumed at step {state.step} of {plan.steps} from {path}")
     elif beginning is not None:
         state = _begun(state, beginning, report)
-    began = time.monotonic(), time.process_time()
     rounds = plan.rounds()
     clock = checkpoint.Clock(plan.checkpoint_interval_s)
     while state.step < plan.steps:
@@ -228,11 +229,26 @@ def fit(
             state.curve.append([float(row[name]) for name in (*CURVE_COLUMNS, SDS_COLUMN) if name in row])
         report.progress(state.step, plan.steps, terms["loss"])
         if (state.step % FINITE_INTERVAL == 0 and clock.due()) or state.step == plan.steps:
-            checkpoint.save(path, identity, pack(state), about(plan, goal))
+            checkpoint.save(path, identity, pack(state), about(plan, goal) | took.read())
         if beginning is not None and state.step == plan.singles:
-            took = {"s": time.monotonic() - began[0], "cpu_time": time.process_time() - began[1]}
-            checkpoint.save(beginning.path, beginning.identity, pack_beginning(state), about(plan, goal) | took)
+            checkpoint.save(beginning.path, beginning.identity, pack_beginning(state), about(plan, goal) | took.read())
     return state
+
+
+class _Stopwatch:
+    """Seconds of wall and processor time that a fit has taken, those before it was killed (`earlier`) included."""
+
+    def __init__(self, earlier: dict | None = None) -> None:
+        self._earlier = earlier or {"s": 0.0, "cpu_time": 0.0}
+        self._began = self._now()
+
+    @staticmethod
+    def _now() -> dict[str, float]:
+        # Snakemake's names, with which they are added up (stages/lib/fit_files.py).
+        return {"s": time.monotonic(), "cpu_time": time.process_time()}
+
+    def read(self) -> dict[str, float]:
+        return {name: self._earlier[name] + now - self._began[name] for name, now in self._now().items()}
 
 
 def _begun(fresh: State, beginning: Beginning, report: Reporter) -> State:
@@ -264,9 +280,16 @@ def _densify(state: State, goal: Targets, plan: Plan, rounds: int) -> Round:
         rounds,
     )
     state.statistics = Statistics.zeros(_rows(plan), done.total, state.present.device)
-    state.places, state.spread = state.params["means"].detach().clone(), None
+    state.places = state.params["means"].detach().clone()
+    state.spread = _spread(state, plan) if state.step > plan.singles else None
     state.counts += [[state.step, frame, count] for frame, count in enumerate(done.frames)]
     return done
+
+
+def _spread(state: State, plan: Plan) -> Spread | None:
+    """The control gaussians since the last round of growth; None without rectification, or where all are controls."""
+    rectified = state.motion is not None and state.motion.rectification is not None
+    return spread_over(state.places, state.present, plan.dynamic.temporal) if rectified else None
 
 
 def _shapes(state: State, goal: Targets, plan: Plan) -> tuple[Tensor, Tensor]:
@@ -378,8 +401,8 @@ def _moved(state: State, goal: Targets, plan: Plan, frames: range) -> tuple[Tens
     times = [goal.times[frame] for frame in frames]
     if state.step < plan.singles:
         return rows, state.motion.deformed(attributes(state.params, rows), times)
-    if state.spread is None and state.motion.rectification is not None:
-        state.spread = spread_over(state.places, state.present, plan.dynamic.temporal)
+    if state.spread is None:
+        state.spread = _spread(state, plan)
     before = range(max(0, frames[0] - plan.dynamic.temporal.length + 1), frames[0])
     past = state.present[before] if present is not None else None
     buffer = state.motion.warm(state.params, [goal.times[frame] for frame in before], past, state.spread)

@@ -283,6 +283,40 @@ def test_fits_share_what_comes_before_their_sub_clips(files, report, scope, othe
     assert kept[0].read_bytes() == told
 
 
+def test_the_cost_of_a_shared_beginning_survives_a_kill_and_no_longer(files, report, monkeypatch):
+    settings = RECTIFIED.model_copy(update={"sub_clip_start": 0.5})
+    base, kept = run_canonical(files, report), [files / "beginning.pt"]
+    monkeypatch.setattr(fit._Stopwatch, "_now", staticmethod(lambda: {"s": next(seconds), "cpu_time": 0.0}))
+    seconds, saved = iter(range(0, 100_000, 10)), checkpoint.save
+
+    def save_then_die(path, identity, state, about):
+        saved(path, identity, state, about)
+        if state["step"] == 40:
+            raise Killed
+
+    monkeypatch.setattr(checkpoint, "save", save_then_die)
+    with pytest.raises(Killed):
+        run_dynamic(files, report, base, settings, name="owner", interval=1e-9, beginning=kept)
+    monkeypatch.setattr(checkpoint, "save", saved)
+    run_dynamic(files, report, base, settings, name="owner", beginning=kept)
+    # Looks at the watch: before the kill at the start and at steps 20 and 40, after it at the start and step 70.
+    assert checkpoint.peek(kept[0])[1]["s"] == 20 + 10
+    other = settings.model_copy(update={"temporal": TemporalSettings()})
+    run_dynamic(files, report, base, other, name="other", beginning=kept)
+    assert json.loads((files / "other" / BEGINNING).read_text())["s"] == 30
+    run_dynamic(files, report, base, other.model_copy(update={"sub_clip_start": 0.0}), name="other", beginning=kept)
+    assert not (files / "other" / BEGINNING).exists()
+
+
+def test_a_round_at_the_last_step_leaves_controls(files, report):
+    densify = RECTIFIED.densify.model_copy(update={"stop": 1.0})
+    settings = RECTIFIED.model_copy(update={"densify": densify})
+    model = run_dynamic(files, report, run_canonical(files, report), settings)
+    assert (np.loadtxt(files / "d_gradients.csv", delimiter=",", skiprows=1)[:, 0] == 420 // 6).any()
+    arrays = load_tensors(model)[0]
+    assert len(arrays["spread.rows"]) == 20 and len(arrays["spread.nearest"]) == len(arrays["gaussians.means"])
+
+
 def test_a_beginning_of_other_settings_is_not_used_but_replaced(files, report):
     owner = RECTIFIED.model_copy(update={"sub_clip_start": 0.5})
     other = owner.model_copy(update={"lr_field": 0.02})
