@@ -87,9 +87,12 @@ def set_for_local_runs(bytes_at_most=500_000_000):
     """What options of Snakemake are for and a Snakefile cannot set; called while the DAG is built.
 
     Results of some megabytes are compared by content (default: 1 MB), so that a touched or copied folder has nothing
-    to do. And jobs of this machine start without a rate limit: for its sake Snakemake 9.27 lets every finished job add
-    one more look at all ready jobs a second, which took a fifth of a core after 70 jobs.
+    to do. A job that outlived a killed Snakemake left its outputs marked as incomplete: it is made again, a fit from
+    its last checkpoint, instead of an error that asks for `--rerun-incomplete`. And jobs of this machine start without
+    a rate limit: for its sake Snakemake 9.27 lets every finished job add one more look at all ready jobs a second,
+    which took a fifth of a core after 70 jobs.
     """
+    workflow.dag_settings.force_incomplete = True
     workflow.dag.max_checksum_file_size = bytes_at_most
     workflow.persistence.max_checksum_file_size = bytes_at_most
     if workflow.local_exec and workflow.scheduling_settings is not None:

@@ -35,6 +35,7 @@ from stages.lib.cameras import (
     ZERO123PP_V12_ELEVATION_DEG,
     Cameras,
 )
+from stages.lib.device import ON_CPU
 from stages.lib.images import ImageError
 from stages.settings import AnchorsRun
 
@@ -89,7 +90,7 @@ def main(frames: Path, out: Path, settings: AnchorsRun, report: Reporter, weight
         _generated(clip, weights, settings, report).save(out)
         return
     makers = {"rendered": _rendered, "imported": _imported, "inflated": _inflated}
-    report.say(f"anchors of {len(clip.rgba)} frames: {settings.source}")
+    report.say(f"anchors of {len(clip.rgba)} frames: {settings.source}; {ON_CPU}")
     try:
         rgba = makers[settings.source](clip, settings, report)
     except ImageError as error:

@@ -18,6 +18,7 @@ from stages.cli import Reporter
 from stages.contracts import Frames, Sequence, replacing_folder
 from stages.lib import images, video
 from stages.lib.axes import half_turn
+from stages.lib.device import ON_CPU
 from stages.lib.drawing import draw_rgba, turn, white
 from stages.settings import AssetsRun
 
@@ -62,6 +63,7 @@ def main(
     report: Reporter,
 ) -> None:
     """Write videos, the contact sheet and the PLY sequence."""
+    report.say(ON_CPU)
     the_sequence, the_frames = Sequence.load(sequence), Frames.load(frames)
     chosen = settings.renders
     size = chosen.size or 2 * the_frames.rgba.shape[1]

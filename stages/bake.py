@@ -13,7 +13,7 @@ import numpy as np
 from stages import cli
 from stages.cli import Reporter
 from stages.contracts import ContractError, Gaussians, Sequence, load_tensors
-from stages.lib.device import choose
+from stages.lib.device import choose, describe
 from stages.lib.interpolation import insert
 from stages.settings import BakeRun, DynamicRun, parse
 
@@ -42,6 +42,7 @@ def still(arrays: dict[str, np.ndarray], about: dict) -> Sequence:
 
 def main(dynamic: Path, out: Path, settings: BakeRun, report: Reporter) -> None:
     """Evaluate the fitted model at every time."""
+    report.say("device {device}, backend {backend}, no seed: nothing is random".format(**describe(settings)))
     arrays, about = load_tensors(dynamic)
     if "gaussians.means" not in arrays:
         raise ContractError(f"{dynamic} holds no gaussians; expected the output of the dynamic stage.")

@@ -19,6 +19,7 @@ import time
 import traceback
 import typing
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -132,11 +133,12 @@ def run(main: Callable, stage: str) -> None:
     """Parse sys.argv for `main`, run it with its log open, and exit 1 with one line on an error."""
     parser, model, paths = _parser(stage, main)
     arguments = parser.parse_args()
-    if arguments.log:
-        arguments.log.parent.mkdir(parents=True, exist_ok=True)
-    log = open(arguments.log, "w", encoding="utf-8") if arguments.log else sys.stdout
-    report = Reporter(stage, arguments.label, log, sys.stderr)
+    log, report = sys.stdout, None
     try:
+        if arguments.log:
+            arguments.log.parent.mkdir(parents=True, exist_ok=True)
+            log = open(arguments.log, "w", encoding="utf-8")
+        report = Reporter(stage, arguments.label, log, sys.stderr)
         settings = parse(model, json.loads(arguments.settings), f"--settings of {stage}")
         for name in paths:
             report.say(f"{name}: {getattr(arguments, name)}")
@@ -148,11 +150,15 @@ def run(main: Callable, stage: str) -> None:
         if line is None:
             line = traceback.format_exc()
         text = f"error in stage {stage} {arguments.label}: {line}"
-        report.say(text)
+        # The terminal first: the log may be what a full disk refuses.
         sys.stderr.write(text.rstrip() + "\n")
         sys.stderr.flush()
+        if report is not None:
+            with suppress(OSError):
+                report.say(text)
         # Threads of a backend must not keep a failed job alive.
         os._exit(1)
     finally:
-        if arguments.log:
-            log.close()
+        if log is not sys.stdout:
+            with suppress(OSError):
+                log.close()

@@ -7,7 +7,8 @@ Conventions
 - Gaussians are stored before activation: quaternions wxyz (any length), `log_scales`, `opacity_logits`.
 - Angles in degrees; elevations absolute, azimuths relative to the input camera, which is at azimuth 0.
 - `record` says where a file comes from: settings, inputs, device, versions (see `cli.py`).
-- Files are written beside their final name and renamed, so a killed job leaves no half file.
+- Files are written beside their final name and renamed, so a killed job leaves no half file; what it leaves beside
+  it goes when the file is written next.
 - NumPy only: importing this module imports no torch.
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import tempfile
 import zipfile
@@ -26,7 +28,7 @@ from typing import IO, ClassVar
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save as safetensors_bytes
 
 from stages.lib import ply
 from stages.lib.cameras import Cameras, orbit
@@ -36,12 +38,39 @@ class ContractError(ValueError):
     """A file or array that breaks its contract; the text names it, what was found and what was expected."""
 
 
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _temporary(path: Path, suffix: str = "") -> Path:
+    """Where this process writes what becomes `path`; makes the folder, and removes what was left there by a kill.
+
+    The name holds the machine, since on a shared file system only processes of this one can be known to be gone.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ours = f".{path.name}.{platform.node()}."
+    for name in os.listdir(path.parent):
+        process, _, ending = name.removeprefix(ours).partition(".")
+        if name.startswith(ours) and process.isdigit() and ending.startswith("part") and not _alive(int(process)):
+            left = path.with_name(name)
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
+    return path.with_name(f"{ours}{os.getpid()}.part{suffix}")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path that becomes `path` on success and vanishes on failure (also on a full disk)."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part{path.suffix}")
+    temporary = _temporary(path, path.suffix)
     try:
         yield temporary
         os.replace(temporary, path)
@@ -53,8 +82,7 @@ def replacing(path: Path) -> Iterator[Path]:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield an empty temporary folder that becomes `path` on success and vanishes on failure."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = _temporary(path)
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir()
@@ -384,9 +412,11 @@ class Gaussians:
 
 def save_tensors(path: Path, arrays: dict[str, np.ndarray], record: dict) -> None:
     """Write arrays and their record as safetensors, atomically."""
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    data = safetensors_bytes(contiguous, metadata={"record": json.dumps(record, sort_keys=True)})
+    # Written here, since the library's own error of a full disk is no OSError.
     with replacing(path) as temporary:
-        contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        save_file(contiguous, temporary, metadata={"record": json.dumps(record, sort_keys=True)})
+        temporary.write_bytes(data)
 
 
 def load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict]:

@@ -317,7 +317,7 @@ def check_object(masks: np.ndarray, names: tuple[str, ...], report: Reporter) ->
             touched[f"{name} ({' and '.join(sides)})"] = share
     if touched:
         worst = max(touched, key=touched.__getitem__)
-        report.say(
+        report.announce(
             f"warning: the object touches the border in {len(touched)} of {len(masks)} frames, most in {worst}: "
             f"{touched[worst]:.1%} of it. It will end there in the asset too"
         )

@@ -15,6 +15,7 @@ from stages import cli
 from stages.cli import Reporter
 from stages.contracts import Frames, Sequence, replacing
 from stages.lib import images
+from stages.lib.device import ON_CPU
 from stages.lib.drawing import draw_rgba
 from stages.settings import RendersRun
 
@@ -39,6 +40,7 @@ def main(
     frames: list[Path], sequences: list[Path], webp: Path, png: Path, settings: RendersRun, report: Reporter
 ) -> None:
     """Draw every scene beside the others."""
+    report.say(ON_CPU)
     loaded = [(Frames.load(one), Sequence.load(other)) for one, other in zip(frames, sequences, strict=True)]
     count = max(len(scene.times) for scene, _ in loaded)
     columns = []

@@ -71,13 +71,16 @@ def jitter_rows(sequence: Sequence, radius: float) -> Iterator[Row]:
         yield Row("", None, None, metric, value, NO_TRIPLE if scores is None else "")
 
 
-def score(pairs: list[Pair], sequence: Sequence | None, radius: float, settings: MetricsSettings) -> Iterator[Row]:
+def score(
+    pairs: list[Pair], sequence: Sequence | None, radius: float, settings: MetricsSettings, report: Reporter
+) -> Iterator[Row]:
     """Every row of metrics.csv, in the order of the pairs."""
-    for pair in pairs:
+    for done, pair in enumerate(pairs, start=1):
         yield from frame_rows(pair, settings)
         if pair.view == "evaluation":
             yield from clip_rows(pair, settings)
         yield sudden_row(pair)
+        report.progress(done, len(pairs))
     seen = {pair.view for pair in pairs}
     if "anchor" not in seen:
         metrics = (*quality.FRAME_METRICS, quality.SUDDEN_METRIC)
@@ -104,6 +107,7 @@ def main(
     """Score the rendered views; anchors and sequence are one file each, or none for views from outside."""
     # One thread: these pictures are too small to share, and the cores belong to Snakemake's jobs.
     cv2.setNumThreads(1)
+    report.say("device cpu, backend numpy and opencv, threads 1, no seed: nothing is random")
     rendered, clip, held = (
         kind.load(path, on_disk=True) for kind, path in ((Views, views), (Frames, frames), (Truth, truth))
     )
@@ -113,7 +117,7 @@ def main(
     pairs = pair_views(rendered, clip, anchored, held)
     origin = rendered if gaussians is None else replace(rendered, record=gaussians.record)
     about = record(settings, "metrics", opencv=cv2.__version__, **provenance(origin, clip, anchored))
-    rows = list(score(pairs, gaussians, float(clip.radius), settings.metrics))
+    rows = list(score(pairs, gaussians, float(clip.radius), settings.metrics, report))
     write(out, about, settings, rows)
     report.say(f"wrote {out}: {len(rows)} rows, {len(rendered.kind)} views of {len(clip.rgba)} frames")
 

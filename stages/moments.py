@@ -18,6 +18,7 @@ from stages import cli
 from stages.cli import Reporter
 from stages.contracts import Frames, Sequence
 from stages.lib import images, quality
+from stages.lib.device import ON_CPU
 from stages.lib.drawing import draw_rgba
 from stages.settings import RendersRun
 
@@ -68,6 +69,7 @@ def row(name: str, pictures: dict[int, np.ndarray], part: tuple[slice, slice]) -
 
 def main(frames: Path, sequences: list[Path], out: Path, settings: RendersRun, report: Reporter) -> None:
     """Draw the methods side by side at the moments of change."""
+    report.say(ON_CPU)
     clip = Frames.load(frames)
     source = np.stack([quality.on_white(image)[0] for image in clip.rgba])
     chosen, part = moments(source), square(quality.sudden_region(source))

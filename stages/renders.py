@@ -13,6 +13,7 @@ import numpy as np
 from stages import cli
 from stages.cli import Reporter
 from stages.contracts import Anchors, Frames, Sequence, Truth, Views
+from stages.lib.device import ON_CPU
 from stages.lib.drawing import draw_rgba
 from stages.settings import RendersRun
 
@@ -49,6 +50,7 @@ def main(
     sequence: Path, frames: Path, anchors: Path, truth: Path, out: Path, settings: RendersRun, report: Reporter
 ) -> None:
     """Draw the scored views."""
+    report.say(ON_CPU)
     views = draw(Sequence.load(sequence), Frames.load(frames), Anchors.load(anchors), Truth.load(truth), report)
     views.save(out)
     report.say(f"wrote {out}: {views.rgba.shape[0]} views of {views.rgba.shape[1]} frames")

@@ -231,11 +231,13 @@ def main(
 ) -> None:
     """Collect all metrics into the table."""
     records, rows = read_all(metrics)
+    report.progress(1, 3)
     scored, network_rows = read_networks(networks, records)
     rows = pd.concat([rows, network_rows], ignore_index=True) if scored else rows
     scores = scene_scores(rows)
     measured = with_sets(measured_rows(rows, scores), networks, records, scored)
     printed, copied = reported_rows(read_reported(reported)), papers_reported.read(papers)
+    report.progress(2, 3)
     write_csv(out, HEADER, measured + printed)
     for path, text in (
         (markdown, markdown_text(records, scores, measured, printed, scored, copied)),
@@ -243,6 +245,7 @@ def main(
     ):
         with replacing(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
+    report.progress(3, 3)
     report.say(
         f"wrote {out}: {len(measured)} measured and {len(printed)} reported rows from {len(records)} metrics files"
     )

@@ -15,6 +15,7 @@ from stages import cli
 from stages.cli import Reporter
 from stages.contracts import Frames, Sequence
 from stages.lib import video
+from stages.lib.device import ON_CPU
 from stages.lib.drawing import turn
 from stages.settings import ExportsRun
 
@@ -27,6 +28,7 @@ def frozen(sequence: Sequence, frames: Frames, moment: float | None) -> int:
 
 def main(sequence: Path, frames: Path, turntable: Path, orbit: Path, settings: ExportsRun, report: Reporter) -> None:
     """Write the frozen turntable and the animated WebP."""
+    report.say(ON_CPU)
     the_sequence, the_frames = Sequence.load(sequence), Frames.load(frames)
     chosen, fps = settings.exports, settings.renders.fps
     height = the_frames.rgba.shape[1]

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from stages.cli import Reporter
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -14,10 +16,28 @@ ROOT = Path(__file__).resolve().parent.parent
 STAGE = """
 import resource, signal, sys
 from pathlib import Path
+import numpy as np
 from stages import cli
 from stages.cli import Reporter, StageError
-from stages.contracts import replacing
+from stages.contracts import replacing, save_tensors
 from stages.settings import Run
+
+def some_bytes(out, report):
+    with replacing(out) as temporary:
+        temporary.write_bytes(b"x" * 5000)
+
+def tensors(out, report):
+    save_tensors(out, {"means": np.zeros(5000)}, {})
+
+def a_checkpoint(out, report):
+    import torch
+    from stages.lib import checkpoint
+    checkpoint.save(out, "identity", {"means": torch.zeros(5000)}, {})
+
+def a_line(out, report):
+    report.say("x" * 5000)
+
+FULL = {"bytes": some_bytes, "tensors": tensors, "checkpoint": a_checkpoint, "log": a_line}
 
 def main(source: Path, out: Path, settings: Run, report: Reporter) -> None:
     "A stage for tests."
@@ -26,12 +46,11 @@ def main(source: Path, out: Path, settings: Run, report: Reporter) -> None:
         raise StageError("given a, expected b, type c")
     if text == "defect":
         raise KeyError("surprise")
-    if text == "full":
-        # The kernel refuses to write beyond 1000 bytes, as a full disk would in the middle of a file.
+    if text in FULL:
+        # The kernel refuses to write beyond 2000 bytes, as a full disk would in the middle of a file.
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-        with replacing(out) as temporary:
-            temporary.write_bytes(b"x" * 5000)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+        FULL[text](out, report)
     with replacing(out) as temporary:
         temporary.write_text(str(settings.seed))
 
@@ -75,12 +94,14 @@ def test_unknown_setting(tmp_path):
     assert "unknown key 'sead'; did you mean 'seed'?" in done.stderr
 
 
-def test_a_disk_that_fills_up_leaves_nothing(tmp_path):
-    done = run(tmp_path, "full")
+@pytest.mark.parametrize("what", ["bytes", "tensors", "checkpoint", "log"])
+def test_a_disk_that_fills_up_leaves_nothing(tmp_path, what):
+    done = run(tmp_path, what, "--log", "toy.log")
     assert done.returncode == 1
-    assert "the disk is full or a quota is used up" in done.stderr
-    assert "run the same command again" in done.stderr
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.txt", "toy.py"]
+    assert done.stderr.startswith("error in stage toy : the disk is full or a quota is used up (File too large).")
+    assert done.stderr.endswith("run the same command again; finished stages are not repeated.\n")
+    assert done.stderr.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.txt", "toy.log", "toy.py"]
 
 
 def test_the_bar_shows_loss_and_time_left():

@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import errno
+import os
+import platform
+import signal
+import subprocess
+import sys
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from stages.contracts import Anchors, ContractError, Frames, Gaussians, Sequence, Truth, Views, check_axes, replacing
+from stages.contracts import (
+    Anchors,
+    ContractError,
+    Frames,
+    Gaussians,
+    Sequence,
+    Truth,
+    Views,
+    check_axes,
+    replacing,
+    replacing_folder,
+)
 
 
 def gaussians(count=5, bases=4) -> Gaussians:
@@ -122,6 +139,34 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from stages.contracts import replacing, replacing_folder
+with replacing_folder(Path("ply")) as folder, replacing(Path("a.npz")) as file:
+    (folder / "frame0000.ply").write_text("half")
+    file.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_left_goes_when_the_file_is_written_next(tmp_path):
+    root = str(Path(__file__).resolve().parent.parent)
+    killed = subprocess.Popen([sys.executable, "-c", KILLED], cwd=tmp_path, env={"PYTHONPATH": root})
+    assert killed.wait(timeout=60) == -signal.SIGKILL
+    left = {path.name for path in tmp_path.iterdir()}
+    assert len(left) == 2 and not left & {"ply", "a.npz"}
+    # Of another machine nothing is known, and a process that lives is still writing.
+    others = {f".a.npz.elsewhere.{killed.pid}.part.npz", f".a.npz.{platform.node()}.{os.getppid()}.part.npz"}
+    for other in others:
+        (tmp_path / other).write_text("half")
+    with replacing(tmp_path / "a.npz") as temporary:
+        temporary.write_text("whole")
+    with replacing_folder(tmp_path / "ply") as temporary:
+        (temporary / "frame0000.ply").write_text("whole")
+    assert {path.name for path in tmp_path.iterdir()} == {"ply", "a.npz"} | others
 
 
 def test_axes_bind_across_arrays():

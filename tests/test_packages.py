@@ -79,6 +79,22 @@ def closure(names: set[str]) -> set[str]:
     return found
 
 
+# Libraries that make an FFmpeg GPL (EXTERNAL_LIBRARY_GPL_LIST and _GPLV3_ of its `configure`).
+GPL_LIBRARIES = {"aribb24", "avisynth", "cdio", "cdio_paranoia", "davs2", "dvdnav", "dvdread", "frei0r", "rubberband"}
+GPL_LIBRARIES |= {"smbclient", "vidstab", "x264", "x265", "xavs", "xavs2", "xvid", "xvidcore"}
+
+
+def test_the_gpl_libraries_inside_wheels_are_the_two_that_the_readme_names():
+    """A wheel's licence says nothing of what it carries: PyAV's is BSD, its FFmpeg encodes through x264 and x265."""
+    carried = {}
+    for name in closure(BASE):
+        libraries = (re.match(r"lib(\w+?)[-.]", path.name) for path in metadata.files(name) or [])
+        if found := {library[1] for library in libraries if library} & GPL_LIBRARIES:
+            carried[name] = found
+    # None in a PyAV that is linked to an FFmpeg of the machine.
+    assert carried in ({"av": {"x264", "x265"}}, {})
+
+
 def test_no_gpl_and_nothing_non_commercial_by_default():
     bad = {}
     for name in closure(BASE):

@@ -58,6 +58,28 @@ def test_yaml_1e_minus_3_is_a_number_for_us():
     assert parse(Config, yaml.safe_load("dynamic: {lr_field: 1e-3}"), "x").dynamic.lr_field == 0.001
 
 
+def test_gpu_yaml_holds_the_numbers_of_stag4d():
+    """configs/stag4d.yaml and its code: rates of means and field times 10, penalties as the comment there says."""
+    tree = parse(Config, read_yaml(ROOT / "config" / "gpu.yaml"), "config/gpu.yaml")
+    rates = {"lr_means": 2e-3, "lr_means_final": 2e-5, "lr_log_scales": 0.01, "lr_quats": 0.002}
+    rates |= {"lr_opacity_logits": 0.02, "lr_sh": 5e-3, "steps": 700, "n_gaussians": 10_000}
+    field = {"resolution": 64, "levels": 4, "channels": 32, "time_resolution": 25, "width": 64, "bounds": 1.6}
+    penalties = {"time_smoothness": 15 / 80_000, "plane_smoothness": 0.15 / 80_000, "time_l1": 0.15 / 80_000}
+    growth = {"fraction": 0.025, "clone_max_scale": 0.1, "prune_opacity": 0.01, "prune_max_scale": 0.1}
+    growth |= {"prune_min_scale": 0.001, "rounds": 49, "mode": "top_fraction"}
+    motion = {"lr_field": 1.6e-2, "lr_heads": 1.6e-3, "lr_decay": 0.1, "lr_canonical": 1.0}
+    # 700 static steps of 8000, then one frame a step with seven views; growth from step 1200 to 6000.
+    motion |= {"images": 7300 * 7, "anchor_views": 6}
+    growth |= {"start": round(500 / 7300, 2), "stop": round(5300 / 7300, 2)}
+    dynamic = tree.dynamic
+    expected = [(tree.canonical, rates), (dynamic.field, field), (dynamic.regulariser, penalties)]
+    for section, numbers in [*expected, (dynamic.densify, growth), (dynamic, motion)]:
+        assert {name: getattr(section, name) for name in numbers} == pytest.approx(numbers), type(section).__name__
+    assert dynamic.photometric.mask / dynamic.photometric.rgb == 5000 / 20_000
+    assert tree.canonical.densify.mode == "off"
+    assert tree.frames.size == 512 and (tree.camera.fovy_deg, tree.camera.radius) == (49.1, 2.0)
+
+
 @pytest.mark.parametrize("name", ["my clip", "a;rm -rf", "$(x)", "-start", "a/b", "", "..", "ä"])
 def test_unsafe_names_are_refused_with_a_suggestion(name):
     with pytest.raises(SettingsError, match="Type `name: "):

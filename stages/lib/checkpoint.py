@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import io
 import json
 import time
 from collections.abc import Iterator
@@ -33,8 +34,11 @@ def digest(stage: str, settings_json: str, device: Device, inputs: list[Path]) -
 
 def save(path: Path, identity: str, state: dict, about: dict) -> None:
     """Write `state` (tensors, numbers, texts, lists, dicts) atomically; `about` is what a reader of it must know."""
+    data = io.BytesIO()
+    torch.save({"identity": identity, "state": state, "about": json.dumps(about)}, data)
+    # Written here, since torch's own error of a full disk is a RuntimeError that does not say so.
     with replacing(path) as temporary:
-        torch.save({"identity": identity, "state": state, "about": json.dumps(about)}, temporary)
+        temporary.write_bytes(data.getbuffer())
 
 
 def peek(path: Path) -> tuple[dict, dict]:

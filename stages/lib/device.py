@@ -15,6 +15,9 @@ from stages.settings import Run, SettingsError
 if TYPE_CHECKING:
     import torch
 
+# For the log of a stage that draws on the CPU wherever the fit is.
+ON_CPU = "device cpu, backend numba, threads 1, no seed: nothing is random"
+
 
 @dataclass(frozen=True)
 class Device:

@@ -17,6 +17,7 @@ import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
 from stages.contracts import replacing
+from stages.lib.containers import ends_early
 from stages.lib.images import ImageError
 
 # H.264 quality: constant rate factor 16 is visually lossless at these sizes; lower is better and larger.
@@ -47,7 +48,7 @@ class Clip:
 def read(path: Path) -> np.ndarray:
     """Decode a whole video or GIF to uint8 (T, H, W, 3 or 4).
 
-    Raises ImageError when the file is missing, empty, truncated or no video.
+    Raises what `decode` does.
     """
     return decode(path).frames
 
@@ -55,7 +56,8 @@ def read(path: Path) -> np.ndarray:
 def decode(path: Path, first: int = 0, last: int | None = None, stride: int = 1) -> Clip:
     """Decode frames first, first + stride, ... up to `last` (inclusive; None = the end).
 
-    Raises ImageError when the file is missing, empty, no video, or ends before the frames it announces.
+    Raises ImageError when the file is missing, empty, no video, or ends before it says, and when its pictures change
+    their size.
     """
     path = Path(path)
     if not path.is_file():
@@ -75,13 +77,18 @@ def decode(path: Path, first: int = 0, last: int | None = None, stride: int = 1)
             for frame in _decoded(container, stream):
                 if decoded >= first and (decoded - first) % stride == 0:
                     frames.append(_upright(frame))
+                    _check_size(path, decoded, frames)
                 decoded += 1
                 if last is not None and decoded > last:
                     break
     except av.FFmpegError as error:
         raise _broken(path, decoded, announced, str(error)) from None
-    if decoded == 0 or (decoded < announced and (last is None or decoded <= last)):
+    to_the_end = last is None or decoded <= last
+    if decoded == 0 or (decoded < announced and to_the_end):
         raise _broken(path, decoded, announced, "it ends early")
+    if to_the_end and ends_early(path):
+        # Of the last picture only a part may be there.
+        raise _broken(path, decoded - 1, announced, "it ends early")
     return Clip(_stacked(frames), decoded, fps)
 
 
@@ -127,7 +134,7 @@ def write_copy(path: Path, source: Path) -> Shape:
                         packet.stream = copied
                         container.mux(packet)
                         frames += 1
-                if frames < stream.frames:
+                if frames < stream.frames or ends_early(source):
                     raise _broken(source, frames, stream.frames, "it ends early")
             return Shape(frames, context.height, context.width, float(stream.average_rate or 0))
     except av.FFmpegError as error:
@@ -200,6 +207,18 @@ def _upright(frame: av.VideoFrame) -> np.ndarray:
     transparent = any(component.is_alpha for component in frame.format.components) or frame.format.name == "pal8"
     picture = frame.to_ndarray(format="rgba" if transparent else "rgb24")
     return np.rot90(picture, k=round(frame.rotation / 90) % 4)
+
+
+def _check_size(path: Path, index: int, frames: list[np.ndarray]) -> None:
+    """Raise ImageError when the last of the frames, number `index` of the file, is unlike the first."""
+    shapes = [frames[0].shape, frames[-1].shape]
+    if shapes[0] == shapes[1]:
+        return
+    given, expected = (f"{shape[1]} x {shape[0]} pixels of {shape[2]} channels" for shape in reversed(shapes))
+    raise ImageError(
+        f"{path} changes: frame {index} has {given}, those before it {expected}; expected one size for the whole clip. "
+        f"Use its first part with `frames.last: {index - 1}`, or convert it: `ffmpeg -i in -vf scale=W:H out.mp4`."
+    )
 
 
 def _stacked(frames: list[np.ndarray]) -> np.ndarray:

@@ -7,6 +7,7 @@ One step is forward and backward: render, and from fixed random gradients of ima
 quaternions, scales, opacities and colours; a loss would be torch's time, the same for all. A round takes the best of
 `--repeats` steps of each contender in turn; reported are medians and ranges over `--rounds` rounds, ratios taken
 inside each round. Torch runs on one thread. Without gsplat only our own numbers are printed, and what to install.
+On a CUDA machine the backend "gsplat" takes part: gaussians stay on the device, a step lasts until its work is done.
 """
 
 from __future__ import annotations
@@ -109,7 +110,24 @@ def _steps(scene: Scene) -> dict[str, Callable[[], Tensor]]:
         steps["ours, 2 threads"] = ours(2, False)
     if importlib.util.find_spec("gsplat") is not None:
         steps["gsplat torch reference"] = lambda: step(reference)
+        if torch.cuda.is_available():
+            steps["gsplat on CUDA"] = _cuda_step(scene, background, weights, alpha_weights)
     return steps
+
+
+def _cuda_step(scene: Scene, background: Tensor, weights: Tensor, alpha_weights: Tensor) -> Callable[[], Tensor]:
+    """A step by gsplat's kernels; kernels start late, so it waits for them."""
+    resident = [tensor.detach().cuda() for tensor in scene.tensors()]
+    background, weights, alpha_weights = background.cuda(), weights.cuda(), alpha_weights.cuda()
+
+    def step() -> Tensor:
+        inputs = [tensor.clone().requires_grad_() for tensor in resident]
+        rendered = render(*inputs, scene.cameras, background, backend="gsplat", with_depth=False)
+        torch.autograd.backward([rendered.image, rendered.alpha], [weights, alpha_weights])
+        torch.cuda.synchronize()
+        return rendered.image.detach()
+
+    return step
 
 
 def _best(step: Callable[[], Tensor], repeats: int) -> float:
@@ -129,7 +147,8 @@ def machine() -> str:
     model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
     names = ("numba", "numpy", "torch", "gsplat")
     versions = " ".join(f"{name} {version(name)}" for name in names if importlib.util.find_spec(name))
-    return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}, {versions}"
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{model}, {os.cpu_count()} cores{gpu}, Python {platform.python_version()}, {versions}"
 
 
 def _summary(values: list[float], digits: int) -> str:
@@ -140,7 +159,7 @@ def _summary(values: list[float], digits: int) -> str:
 def measure(scene: Scene, rounds: int, repeats: int) -> dict[str, list[float]]:
     """Milliseconds per image of every contender in every round; all are run once before, to compile."""
     steps = _steps(scene)
-    images = {name: step() for name, step in steps.items()}
+    images = {name: step().cpu() for name, step in steps.items()}
     ours = images["ours, 1 thread"]
     for name, image in images.items():
         print(f"# {name}: largest difference to ours, 1 thread: {float((image - ours).abs().max()):.1e}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import weakref
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image
 
 from stages.lib import video
 from stages.lib.images import ImageError
+from tests.clips import write_noise
 
 
 def clip(n_frames: int = 6, height: int = 32, width: int = 48) -> np.ndarray:
@@ -160,8 +162,7 @@ def write_bytes(path: Path, kind: str) -> Path:
     elif kind == "text":
         path.write_text("this is no video " * 50)
     else:
-        video.write_mp4(path, np.random.default_rng(0).integers(0, 256, (12, 64, 64, 3), dtype=np.uint8), 24)
-        data = path.read_bytes()
+        data = write_noise(path).read_bytes()
         path.write_bytes(data[: 60 if kind == "cut at the start" else len(data) * 2 // 3])
     return path
 
@@ -181,9 +182,36 @@ def test_broken_files(tmp_path, kind, text):
         video.read(write_bytes(tmp_path / "clip.mp4", kind))
 
 
-def test_the_whole_part_of_a_cut_video_can_be_used(tmp_path):
-    path = write_bytes(tmp_path / "clip.mp4", "cut")
-    assert len(video.decode(path, last=2).frames) == 3
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.webm", "clip.gif"])
+def test_a_cut_video_is_refused_and_its_whole_part_can_be_used(tmp_path, name):
+    path = tmp_path / name
+    whole = video.read(write_noise(path))
+    assert len(whole) == 12
+    write_bytes(path, "cut")
+    with pytest.raises(ImageError, match=r"clip\.\w+ cannot be decoded to its end .*expected a whole video") as raised:
+        video.read(path)
+    last = int(re.search(r"`frames\.last: (\d+)`", str(raised.value))[1])
+    assert 2 <= last < 11
+    np.testing.assert_array_equal(video.decode(path, last=last).frames, whole[: last + 1])
+
+
+def test_pictures_that_change_their_size_are_named(tmp_path):
+    """Two streams in one: raw H.264 repeats its parameters, and a decoder follows them."""
+    parts = []
+    for side in (32, 48):
+        with av.open(str(tmp_path / "part.h264"), "w") as container:
+            stream = container.add_stream("libx264", rate=24)
+            stream.height, stream.width, stream.pix_fmt = side, side, "yuv420p"
+            for picture in clip(3, side, side):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode())
+        parts.append((tmp_path / "part.h264").read_bytes())
+    path = tmp_path / "clip.h264"
+    path.write_bytes(b"".join(parts))
+    text = r"clip\.h264 changes: frame 3 has 48 x 48 pixels .* 32 x 32 .*`frames\.last: 2`"
+    with pytest.raises(ImageError, match=text):
+        video.read(path)
+    assert video.decode(path, last=2).frames.shape == (3, 32, 32, 3)
 
 
 def told(path: Path, frames: np.ndarray, codec: str = "libx264") -> Path:

@@ -36,7 +36,9 @@ def moving(n_frames: int = 6) -> list[np.ndarray]:
     return [square(10 + 2 * t) for t in range(n_frames)]
 
 
-def run(tmp_path: Path, kind: str, source: Path | str, n_frames: int = 6, **changed) -> tuple[Frames, Truth, str]:
+def run(
+    tmp_path: Path, kind: str, source: Path | str, n_frames: int = 6, terminal: io.StringIO | None = None, **changed
+) -> tuple[Frames, Truth, str]:
     """Run the stage on a source and load what it wrote; the third value is its log."""
     settings = FramesRun(
         scene=SceneSource(kind=kind, source=str(source), n_frames=n_frames),
@@ -45,7 +47,7 @@ def run(tmp_path: Path, kind: str, source: Path | str, n_frames: int = 6, **chan
     )
     log = io.StringIO()
     out, truth = tmp_path / "out" / "frames.npz", tmp_path / "out" / "truth.npz"
-    frames.main(out, truth, settings, Reporter("frames", "", log, io.StringIO()))
+    frames.main(out, truth, settings, Reporter("frames", "", log, terminal or io.StringIO()))
     return Frames.load(out), Truth.load(truth), log.getvalue()
 
 
@@ -258,9 +260,11 @@ def test_object_cut_by_the_border(tmp_path):
 
 
 def test_object_that_touches_the_border_a_little_is_kept_with_a_warning(tmp_path):
-    out, _, log = run(tmp_path, "images", folder(tmp_path / "in", [square(20, 10), square(54, 10)]))
+    source, terminal = folder(tmp_path / "in", [square(20, 10), square(54, 10)]), io.StringIO()
+    out, _, log = run(tmp_path, "images", source, terminal=terminal)
     assert len(out.rgba) == 2
-    assert "warning: the object touches the border in 1 of 2 frames, most in 1.png (right): 3.9% of it" in log
+    for said in (log, terminal.getvalue()):
+        assert "warning: the object touches the border in 1 of 2 frames, most in 1.png (right): 3.9% of it" in said
 
 
 def test_recentring_that_truth_cannot_follow(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,9 @@ def project(tmp_path) -> Project:
 def finished(tmp_path_factory) -> Project:
     """A copy in which the smoke run has been done; copy it before changing it."""
     project = copy_project(tmp_path_factory.mktemp("finished") / "project")
+    started = time.monotonic()
     project.log = project.run("--cores", "2", "results/table1.csv", "asset")
+    print(f"\nthe smoke run takes {time.monotonic() - started:.0f} s, kernels compiled anew")
     return project
 
 

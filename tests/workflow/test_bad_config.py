@@ -16,7 +16,7 @@ CASES = {
     "empty prompt": ('prompt: ""', "prompt is empty; type e.g. `prompt: a corgi that runs`"),
     "prompt and clip": ("prompt: a frog\npath: frog.mp4", "path and prompt are given; expected one of them"),
     "missing picture": ("image: frog.png", "frog.png does not exist; expected one still picture"),
-    "missing video": ("path: nowhere.mp4", "nowhere.mp4"),
+    "missing video": ("path: nowhere.mp4", "nowhere.mp4 does not exist; expected one of: a video file (mp4,"),
 }
 
 

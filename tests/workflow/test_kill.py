@@ -76,3 +76,21 @@ def test_kill_and_resume(make_workplace, unkilled, victim):
     assert f"of {STEPS} from" in log and "resumed at step" in log
     assert (project.folder / MODEL).read_bytes() == unkilled
     wait_for(lambda: not fits(project.folder), 60, "end of the orphaned fit")
+
+
+def test_the_command_after_the_orphaned_fit_has_ended(make_workplace, unkilled):
+    """All outputs are there then, and Snakemake's marks that say that they may be half-written."""
+    project = make_workplace("orphan")
+    lengthen(project)
+    command = project.command("--cores", "1", MODEL)
+    running = subprocess.Popen(command, cwd=project.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for((project.folder / CHECKPOINT).exists, 300, "checkpoint")
+    os.kill(running.pid, signal.SIGKILL)
+    running.wait(timeout=120)
+    assert not (project.folder / MODEL).exists(), "the fit ended before Snakemake could be killed; raise STEPS"
+    wait_for(lambda: not fits(project.folder), 300, "end of the orphaned fit")
+    assert (project.folder / MODEL).read_bytes() == unkilled
+    assert any((project.folder / ".snakemake" / "incomplete").iterdir())
+    project.run("--cores", "1", MODEL)
+    assert (project.folder / MODEL).read_bytes() == unkilled
+    assert project.planned(MODEL) == {}

@@ -65,10 +65,18 @@ def test_every_log_says_what_was_read_chosen_and_written(finished):
     assert re.search(r"frames: .*frames\.npz", log)
     assert "device cpu, backend numba, threads 1, seed 0" in log
     assert re.search(r"wrote .*dynamic\.safetensors: \d+ gaussians, \d+ a frame, 4 frames", log)
+    folder = finished.folder / SCENE
+    logs = [folder / "stag4d/seed0/logs" / f"{stage}.log" for stage in ("canonical", "bake", "renders", "assets")]
+    for path in [*logs, folder / "anchors/rendered/seed0/logs/anchors.log"]:
+        assert "device cpu, backend numba" in path.read_text(), path
+    assert "device cpu, backend numpy" in (folder / "stag4d/seed0/logs/metrics.log").read_text()
 
 
 def test_bars_show_loss_and_time_left(finished):
     assert re.search(r"dynamic mouth stag4d seed 0 \[#{24}\] 45/45 loss 0\.\d+ left 0:00", finished.log)
+    # One input view, six anchors, four evaluation views.
+    assert re.search(r"metrics mouth stag4d seed 0 \[#{24}\] 11/11 left 0:00", finished.log)
+    assert re.search(r"tables .*\[#{24}\] 3/3 left 0:00", finished.log)
 
 
 def test_nothing_to_do_afterwards(finished):
