@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(workflow.basedir))
 from stages.experiment import Experiment
-from stages.lib.comparisons import CLAIMED, GROWTH, AblationsRun, ClaimsRun, GrowthRun, compare
+from stages.lib.comparisons import CLAIMED, GROWTH, RECTIFICATIONS, AblationsRun, ClaimsRun, GrowthRun, compare
 from stages.lib.imports import code as stage_code
 from stages.settings import (
     CONSTANT_ANSWERS,
@@ -81,6 +81,12 @@ def gpus():
     """GPUs of a fit: 1 when it will run on one."""
     device = EXPERIMENT.config.device
     return int(device == "cuda" or (device == "auto" and shutil.which("nvidia-smi") is not None))
+
+
+def whole_machine(wildcards):
+    """Threads of a job beside which nothing else may run: every core (of which Snakemake takes those of --cores, and
+    which is known without them, as workflow.cores is not); on a cluster a job has its own."""
+    return os.cpu_count() if workflow.local_exec else EXPERIMENT.config.threads
 
 
 def set_for_local_runs(bytes_at_most=500_000_000):
@@ -296,10 +302,20 @@ def orbits_of(suite):
     ]
 
 
+def side_by_side(suite, scene, variants):
+    """The sequences of a scene by these variants, first seed."""
+    folder, seed = f"results/{suite}/{scene}", EXPERIMENT.seeds[0]
+    return [f"{folder}/{variant}/seed{seed}/sequence.safetensors" for variant in variants]
+
+
 def moving_sequences_of(suite, scene):
     """The sequences of a scene that are shown side by side."""
-    folder, seed = f"results/{suite}/{scene}", EXPERIMENT.seeds[0]
-    return [f"{folder}/{variant}/seed{seed}/sequence.safetensors" for variant in asset_variants()]
+    return side_by_side(suite, scene, asset_variants())
+
+
+def rectified_sequences_of(suite, scene):
+    """The sequences of a scene with and without each rectification."""
+    return side_by_side(suite, scene, RECTIFICATIONS)
 
 
 def player_parts():

@@ -11,6 +11,8 @@ rule speed:
         "results/{suite}/{scene}/{variant}/seed{seed}/benchmarks/speed.jsonl"
     conda:
         "../environment.yml"
+    # Reserved, not used: a frame rate taken beside another job would be that job's as well.
+    threads: whole_machine
     resources:
         mem_mb=1500,
         runtime="15m",

@@ -24,6 +24,7 @@ networks   the same, public weights             networks.csv, features.npz
 tables     metrics of all scenes                results/table1.csv, .md, .tex
 protocol   views and truth of all scenes        results/protocol.csv, .md
 ablations  metrics and counts of many fits      results/table2 to 5, comparison, sweep, sds, anchor_cost: 4 files each
+sudden     the same, of table 2                 results/sudden.csv, .md: around the largest change
 growth     the same, of clips of three lengths  results/growth.csv, .md, .png
 likeness   frames, generated anchors, truth     likeness.csv beside the anchors
 fusion     likeness of all anchors              results/anchors.csv, .md, .tex, .png
@@ -31,7 +32,7 @@ claims     metrics of many fits                 results/claims.csv, .md
 page       frames, turning pictures, players    gallery.html: all scenes by all methods
 study      orbits of all methods, frames        study/: a blind page for participants; study_key.json
 preferences  saved answers, the study's key     results/table6.csv, .md, .tex
-moments    frames, sequences of all variants    moments.png: methods side by side
+moments    frames, sequences of all variants    moments.png, .csv, rectification.png, .csv: methods side by side
 curves     curves and counts of all fits        curves.png, counts.png
 gallery    frames, sequences of a variant       gallery_<variant>.webp, .png
 webtables  a table's Markdown                   the same as a page, for the report

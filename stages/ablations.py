@@ -1,8 +1,8 @@
 """ablations: variants of one method on the same scenes and seeds, as CSV, Markdown and a picture.
 
 Reads the metrics.csv of every fit of a comparison, and beside it gaussians.csv, the fit's benchmark and, where the
-comparison asks for it, speed.csv; writes table2 to table5, the comparison of the methods, the sweep of sizes, sds or
-anchor_cost.
+comparison asks for it, speed.csv and gradients.csv; writes table2 to table5, the comparison of the methods, the sweep
+of sizes, sds or anchor_cost.
 
 Conventions
 -----------
@@ -10,6 +10,8 @@ Conventions
   `gaussians` (mean per frame), `fit_s`, `fit_cpu_s`, `fit_mb`, and where they apply the encoder's figures and
   `length` (T).
 - A difference is a variant's score minus its base's on the same scene and seed.
+- Scores are those of evaluation views. A suite without them is compared on the input view and on the anchors, one after
+  the other, by what can be scored there; the CSV then has a column `view`.
 - All fits share one provenance, else nothing is written. A variant or scene that was not run has its reason.
 - `fit_s`, `fit_cpu_s`, `fit_mb` and frame rates are measurements of this machine: they alone differ between equal runs.
 """
@@ -18,6 +20,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from stages import cli
@@ -29,6 +32,7 @@ from stages.lib.scores import (
     EXTRA_METRICS,
     HEADER,
     METRICS,
+    NOT_SCORED,
     SPEED_METRICS,
     Metric,
     absent_lines,
@@ -44,12 +48,18 @@ from stages.lib.scores import (
     read_networks,
     scene_scores,
     signed,
+    views_compared,
     with_sets,
     write_csv,
 )
 from stages.lib.statistics import estimate, paired_differences
 
 DIFFERENCES = ("psnr_masked", "ssim", "tof", "dtssd", "warp_gap", "psnr", "psnr_sudden", "iou")
+# Of training views, whose clips are not scored.
+TRAINING_DIFFERENCES = ("psnr_masked", "ssim", "psnr", "psnr_sudden", "iou")
+EVALUATION = "evaluation"
+VIEW_TITLES = {EVALUATION: "evaluation views", "input": "input view", "anchor": "anchors"}
+NEEDS_TRUTH = "scored on evaluation views only"
 # The table of 4DSTR that a comparison repeats.
 PAPER_TABLES = {"table2": "2", "table3": "3", "table4": "4", "table5": "5"}
 # 4DSTR's own example of a sudden change is a mouth that opens.
@@ -63,11 +73,17 @@ def columns(comparison: Comparison) -> dict[str, Metric]:
     return METRICS | EXTRA_METRICS | (SPEED_METRICS if comparison.speed else {})
 
 
-def header(comparison: Comparison) -> list[str]:
+def differing(view: str) -> tuple[str, ...]:
+    """The metrics whose paired differences are shown."""
+    return DIFFERENCES if view == EVALUATION else TRAINING_DIFFERENCES
+
+
+def header(comparison: Comparison, views: tuple[str, ...] = (EVALUATION,)) -> list[str]:
     """The columns of the CSV file."""
     appended = [name for name in columns(comparison) if name not in METRICS]
     lengths = ["length"] if comparison.axis == "length" else []
-    return HEADER + [name + end for name in appended for end in ("", "_se", "_reason")] + lengths
+    kinds = [] if views == (EVALUATION,) else ["view"]
+    return HEADER + [name + end for name in appended for end in ("", "_se", "_reason")] + lengths + kinds
 
 
 def not_run(comparison: Comparison, variant: str, rows: pd.DataFrame) -> str:
@@ -83,10 +99,10 @@ def not_run(comparison: Comparison, variant: str, rows: pd.DataFrame) -> str:
     return f"not run: {'; '.join(missing)}" if missing else ""
 
 
-def table_rows(comparison: Comparison, rows: pd.DataFrame, scores: pd.DataFrame) -> list[dict]:
-    """One dictionary per variant with `header`'s columns, numbers as float or None."""
+def table_rows(comparison: Comparison, rows: pd.DataFrame, scores: pd.DataFrame, view: str = EVALUATION) -> list[dict]:
+    """One dictionary per variant with `header`'s columns for one kind of view, numbers as float or None."""
     metrics = columns(comparison)
-    measured = {row["variant"]: row for row in measured_rows(rows, scores, metrics)}
+    measured = {row["variant"]: row for row in measured_rows(rows, scores, metrics, (view, "fit"))}
     empty = {name + end: None for name in metrics for end in ("", "_se")} | {f"{name}_reason": "" for name in metrics}
     table = []
     for variant in comparison.variants:
@@ -96,23 +112,27 @@ def table_rows(comparison: Comparison, rows: pd.DataFrame, scores: pd.DataFrame)
             row = dict.fromkeys(HEADER, "") | empty | {"method": variant.title, "variant": variant.name}
             row |= {"suite": comparison.suite, "source": "measured", "n_scenes": "0", "n_seeds": "0"}
         for name in metrics:
+            if view != EVALUATION and row[f"{name}_reason"] == NOT_SCORED:
+                row[f"{name}_reason"] = NEEDS_TRUTH
             # A metric that no fit has needs no list of fits.
             if missing and (row[name] is not None or row["n_scenes"] == "0"):
                 row[f"{name}_reason"] = "; ".join(filter(None, [row[f"{name}_reason"], missing]))
-        table.append(row | {"length": str(variant.length)})
+        table.append(row | {"length": str(variant.length), "view": view})
     return table
 
 
 # ------------------------------------------------------------------ differences
 
 
-def differences(comparison: Comparison, rows: pd.DataFrame) -> dict[tuple[str, str], dict[tuple[str, str], float]]:
+def differences(
+    comparison: Comparison, rows: pd.DataFrame, view: str = EVALUATION
+) -> dict[tuple[str, str], dict[tuple[str, str], float]]:
     """Paired differences to its base by variant and metric, then by scene and seed."""
-    scores = fit_scores(rows)
+    scores = fit_scores(rows, (view, "fit"))
     found = {}
     for variant in comparison.variants:
         held_against = comparison.base_of(variant)
-        for metric in DIFFERENCES:
+        for metric in differing(view):
             own, base = (scores.get((comparison.suite, name, metric), {}) for name in (variant.name, held_against))
             if variant.name != held_against:
                 found[variant.name, metric] = paired_differences(own, base)
@@ -130,33 +150,33 @@ def _difference_label(comparison: Comparison, variant: ComparedVariant) -> str:
     return f"`{variant.name}` to `{comparison.base_of(variant)}`" if several else f"`{variant.name}`"
 
 
-def _difference_block(comparison: Comparison, found: dict) -> list[str]:
+def _difference_block(comparison: Comparison, found: dict, view: str) -> list[str]:
     """One line a variant: mean over objects and interval of each metric."""
     metrics = METRICS | EXTRA_METRICS
     lines = []
     for variant in comparison.variants:
         if variant.name == comparison.base_of(variant):
             continue
-        estimates = {metric: estimate(found[variant.name, metric]) for metric in DIFFERENCES}
+        estimates = {metric: estimate(found[variant.name, metric]) for metric in differing(view)}
         widest = max((one for one in estimates.values() if one), key=lambda one: one.n_pairs, default=None)
         counts = [str(widest.n_objects), str(widest.n_pairs)] if widest else ["0", "0"]
         cells = [estimate_cell(one, metrics[metric]) for metric, one in estimates.items()]
         lines.append([_difference_label(comparison, variant), *counts, *cells])
-    titles = ["variant", "objects", "pairs", *(heading(name, metrics[name]) for name in DIFFERENCES)]
+    titles = ["variant", "objects", "pairs", *(heading(name, metrics[name]) for name in differing(view))]
     return grid_lines(titles, lines)
 
 
-def _pair_block(comparison: Comparison, found: dict) -> list[str]:
+def _pair_block(comparison: Comparison, found: dict, view: str) -> list[str]:
     """One line a variant, scene and seed."""
-    metrics = METRICS | EXTRA_METRICS
+    metrics, names = METRICS | EXTRA_METRICS, differing(view)
     lines = []
     for variant in comparison.variants:
-        pairs = sorted({pair for metric in DIFFERENCES for pair in found.get((variant.name, metric), {})})
+        pairs = sorted({pair for metric in names for pair in found.get((variant.name, metric), {})})
         for pair in pairs:
-            values = [found[variant.name, name].get(pair) for name in DIFFERENCES]
-            cells = [signed(value, metrics[name]) for value, name in zip(values, DIFFERENCES, strict=True)]
+            values = [found[variant.name, name].get(pair) for name in names]
+            cells = [signed(value, metrics[name]) for value, name in zip(values, names, strict=True)]
             lines.append([_difference_label(comparison, variant), *pair, *cells])
-    return grid_lines(["variant", "scene", "seed", *(heading(name, metrics[name]) for name in DIFFERENCES)], lines)
+    return grid_lines(["variant", "scene", "seed", *(heading(name, metrics[name]) for name in names)], lines)
 
 
 # ------------------------------------------------------------------ Markdown
@@ -198,6 +218,46 @@ SPEED_NOTE = (
     "- fps_network: renders per second at one view with the network evaluated at every frame, as the paper means it; "
     "fps_baked: the same of the baked sequence."
 )
+TRAINING_NOTE = (
+    "- This suite has no ground truth of other views, so methods are compared on what every fit has seen, the input "
+    "view and the anchors, each by itself: how closely a fit follows them, not how it looks from elsewhere."
+)
+
+
+def _view_blocks(comparison: Comparison, rows: pd.DataFrame, table: list[dict], view: str) -> list[str]:
+    """Means, differences and pairs of one kind of view."""
+    found = differences(comparison, rows, view)
+    on = "" if view == EVALUATION else f", {VIEW_TITLES[view]}"
+    return [
+        f"## Means, {VIEW_TITLES[view]}",
+        "",
+        *_mean_block(comparison, rows, [row for row in table if row["view"] == view]),
+        "",
+        f"## Difference to {' and '.join(_bases(comparison))}{on}",
+        "",
+        *_difference_block(comparison, found, view),
+        "",
+        "<details><summary>Every scene and seed</summary>",
+        "",
+        *_pair_block(comparison, found, view),
+        "",
+        "</details>",
+        "",
+    ]
+
+
+def gradient_lines(metrics: list[Path]) -> list[str]:
+    """Whether accumulated gradients are log-normal, over all rounds and frames of the fits beside these files."""
+    tests = [fit_files.gradient_tests(path.parent) for path in metrics]
+    found = np.array([test for fit in tests for test in fit]).reshape(-1, 2)
+    if not len(found):
+        return []
+    rejected, fits = int((found[:, 0] > found[:, 1]).sum()), sum(map(bool, tests))
+    return [
+        "- 4DSTR says that the gradients which growth accumulates are log-normal. Here that is rejected (Lilliefors, "
+        f"5 %) in {rejected} of {len(found)} rounds x frames of {fits} fits; median Kolmogorov-Smirnov distance "
+        f"{np.median(found[:, 0]):.3f}, where {np.median(found[:, 1]):.3f} would be the bound."
+    ]
 
 
 def markdown_text(
@@ -208,10 +268,12 @@ def markdown_text(
     plot: Path,
     papers: pd.DataFrame,
     networks: list[dict],
+    gradients: list[str],
 ) -> str:
     """The Markdown twin: means, differences to the base, every pair, what the paper prints, notes and provenance."""
     printed = reported.markdown_lines(papers, "4DSTR", PAPER_TABLES.get(comparison.name, ""))
-    found = differences(comparison, rows)
+    views = tuple(dict.fromkeys(row["view"] for row in table))
+    drawn = " and ".join(dict.fromkeys(metric for metric, _ in _drawn(views)))
     first = next(row for row in table if row["frames"])
     anchors, supervision = (
         " and ".join(sorted({row[name] for row in table} - {""})) for name in ("anchors", "supervision")
@@ -224,27 +286,16 @@ def markdown_text(
         f"Suite {comparison.suite} ({', '.join(comparison.scenes)}), seeds {seeds}: {setting}"
         f"{supervision} supervision. Mean over scenes ± standard error; best in bold, second underlined.",
         "",
-        f"![psnr_masked and tof of every scene]({plot.name})",
+        f"![{drawn} of every scene]({plot.name})",
         "",
-        "## Means, evaluation views",
-        "",
-        *_mean_block(comparison, rows, table),
-        "",
-        f"## Difference to {' and '.join(_bases(comparison))}",
-        "",
-        *_difference_block(comparison, found),
-        "",
-        "<details><summary>Every scene and seed</summary>",
-        "",
-        *_pair_block(comparison, found),
-        "",
-        "</details>",
-        "",
+        *(line for view in views for line in _view_blocks(comparison, rows, table, view)),
         *(["## Reported by the paper (not measured here, not comparable)", "", *printed] if printed else []),
         "## Notes",
         "",
         *NOTES,
         *([SPEED_NOTE] if comparison.speed else []),
+        *gradients,
+        *([] if views == (EVALUATION,) else [TRAINING_NOTE]),
         *provenance_lines(records),
         *network_lines(networks),
     ]
@@ -254,15 +305,23 @@ def markdown_text(
 def latex_text(comparison: Comparison, table: list[dict], papers: pd.DataFrame) -> str:
     """The LaTeX twin: the means with best and second best marked, then the paper's own table, without marks."""
     metrics = columns(comparison)
-    shown, cells = metric_columns(table, metrics)
-    body = [[row["method"], *own] for row, own in zip(table, cells, strict=True)]
     lines = ["% Best in bold, second underlined among measured rows; reported rows are copied and not ranked.", ""]
-    lines += latex.table(comparison.title, ["method", *(heading(name, metrics[name]) for name in shown)], body)
+    for view in dict.fromkeys(row["view"] for row in table):
+        own = [row for row in table if row["view"] == view]
+        shown, cells = metric_columns(own, metrics)
+        body = [[row["method"], *numbers] for row, numbers in zip(own, cells, strict=True)]
+        title = comparison.title if view == EVALUATION else f"{comparison.title}, {VIEW_TITLES[view]}"
+        lines += latex.table(title, ["method", *(heading(name, metrics[name]) for name in shown)], body)
     lines += reported.latex_lines(papers, "4DSTR", PAPER_TABLES.get(comparison.name, ""))
     return "\n".join(lines) + "\n"
 
 
 # ------------------------------------------------------------------ picture
+
+
+def _drawn(views: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Metric and view of every panel."""
+    return charts.DRAWN if views == (EVALUATION,) else tuple(("psnr_masked", view) for view in views)
 
 
 def count_lines(comparison: Comparison, records: list[dict], metrics: list[Path]) -> tuple[str, charts.Lines]:
@@ -278,9 +337,9 @@ def count_lines(comparison: Comparison, records: list[dict], metrics: list[Path]
     return f"gaussians per frame, {scene}", means
 
 
-def frame_lines(comparison: Comparison, rows: pd.DataFrame) -> tuple[str, charts.Lines]:
+def frame_lines(comparison: Comparison, rows: pd.DataFrame, view: str) -> tuple[str, charts.Lines]:
     """psnr_masked of every frame by variant, mean over seeds, then scenes; and the panel's title."""
-    chosen = rows[(rows["view"] == "evaluation") & (rows["metric"] == "psnr_masked")]
+    chosen = rows[(rows["view"] == view) & (rows["metric"] == "psnr_masked")]
     chosen = chosen.assign(frame=pd.to_numeric(chosen["frame"])).dropna(subset=["frame", "value"])
     scenes = chosen.groupby(["variant", "frame", "scene", "seed"])["value"].mean()
     scenes = scenes.groupby(level=["variant", "frame", "scene"]).mean()
@@ -307,11 +366,14 @@ def main(
     scored, network_rows = read_networks(sorted(networks), records)
     rows = pd.concat([rows, network_rows], ignore_index=True) if scored else rows
     scores = scene_scores(rows)
-    table = with_sets(table_rows(comparison, rows, scores), networks, records, scored)
+    views = views_compared(rows) or (EVALUATION,)
+    table = [row for view in views for row in table_rows(comparison, rows, scores, view)]
+    table = with_sets(table, networks, records, scored)
     copied = reported.read(papers)
-    write_csv(out, header(comparison), table)
+    write_csv(out, header(comparison, views), table)
+    gradients = gradient_lines(metrics) if comparison.counts else []
     for path, text in (
-        (markdown, markdown_text(comparison, records, rows, table, plot, copied, scored)),
+        (markdown, markdown_text(comparison, records, rows, table, plot, copied, scored, gradients)),
         (tex, latex_text(comparison, table, copied)),
     ):
         with replacing(path) as temporary:
@@ -320,8 +382,8 @@ def main(
     if comparison.counts:
         extra = count_lines(comparison, records, metrics)
     elif comparison.axis == "frame":
-        extra = frame_lines(comparison, rows)
-    charts.write(plot, comparison, scores, extra)
+        extra = frame_lines(comparison, rows, views[0])
+    charts.write(plot, comparison, scores, extra, _drawn(views))
     report.say(f"wrote {out}: {len(table)} rows from {len(records)} fits")
 
 

@@ -35,6 +35,7 @@ from stages.settings import (
     HoldoutRun,
     LikenessRun,
     MetricsRun,
+    MomentsRun,
     NetworksRun,
     OutsideRun,
     PictureRun,
@@ -585,6 +586,9 @@ class Experiment:
     def assets_json(self, variant: str, seed: int) -> str:
         tree = self.settings(variant)
         return canonical_json(AssetsRun(**self._run(tree, seed), renders=tree.renders, assets=tree.assets))
+
+    def moments_json(self) -> str:
+        return canonical_json(MomentsRun(**self._run(self.config, 0), moments=self.config.moments))
 
     def player_json(self, variant: str, seed: int = 0) -> str:
         tree = self.settings(variant)

@@ -8,6 +8,7 @@ Conventions
   are in memory as a whole.
 - Views are paired as `stages/lib/pairing.py` says; only `evaluation` belongs into a comparison of methods. Views from
   outside (stage `outside`) come without sequence and anchors.
+- `sudden_pixels` and `psnr_sudden_frame` follow a sudden change frame by frame, of input and evaluation views.
 - metrics.csv: a first line `# {record}`, then one row a number. `frame` is empty for a whole clip; `azimuth_deg` of
   a clip is its first frame's; `view` too is empty for the sequence itself. An undefined `value` is empty and has
   a `reason`.
@@ -16,8 +17,9 @@ Conventions
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -49,16 +51,39 @@ NO_GAUSSIANS = "no gaussians: pictures from outside"
 # ------------------------------------------------------------------ scoring
 
 
+def pictures(images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Pictures (H, W, 3) on white of images (H, W, 4) uint8, one after the other."""
+    return (quality.on_white(image)[0] for image in images)
+
+
 def sudden_row(pair: Pair) -> Row:
     """The score of one camera over the pixels that change suddenly in the ground truth, all frames pooled."""
-
-    def pictures(images: np.ndarray) -> Iterator[np.ndarray]:
-        return (quality.on_white(image)[0] for image in images)
-
     region = quality.sudden_region(pictures(pair.truth))
     value = quality.psnr_sudden(pictures(pair.prediction), pictures(pair.truth), region)
     reason = "" if value is not None else NO_CHANGE if len(pair.frame) > 1 else ONE_FRAME
     return Row(pair.view, float(pair.azimuth_deg[0]), None, quality.SUDDEN_METRIC, value, reason)
+
+
+def change_rows(pairs: list[Pair]) -> Iterator[Row]:
+    """The pixels that change suddenly towards every frame, and every frame's score over those that change the most.
+
+    pairs: the cameras of one kind of view. The largest change is the one of most pixels of all these cameras together,
+    by the ground truth alone; each camera is scored over its own pixels of it. Nothing for a single frame.
+    """
+    if len(pairs[0].frame) < 2:
+        return
+    counts = np.array([[np.count_nonzero(quality.changed(*two)) for two in pairwise(pictures(p.truth))] for p in pairs])
+    largest = int(counts.sum(axis=0).argmax())
+    for pair, count in zip(pairs, counts, strict=True):
+        places = [
+            (pair.view, float(azimuth), int(frame)) for azimuth, frame in zip(pair.azimuth_deg, pair.frame, strict=True)
+        ]
+        pixels, score_name = quality.CHANGE_METRICS
+        yield from (Row(*place, pixels, float(number)) for place, number in zip(places[1:], count, strict=True))
+        region = quality.changed(*pictures([pair.truth[largest], pair.truth[largest + 1]]))
+        for place, *both in zip(places, pictures(pair.prediction), pictures(pair.truth), strict=True):
+            value = quality.psnr_region(*both, region)
+            yield Row(*place, score_name, value, NO_CHANGE if value is None else "")
 
 
 def jitter_rows(sequence: Sequence, radius: float) -> Iterator[Row]:
@@ -81,6 +106,10 @@ def score(
             yield from clip_rows(pair, settings)
         yield sudden_row(pair)
         report.progress(done, len(pairs))
+    for kind in ("input", "evaluation"):
+        alike = [pair for pair in pairs if pair.view == kind]
+        if alike:
+            yield from change_rows(alike)
     seen = {pair.view for pair in pairs}
     if "anchor" not in seen:
         metrics = (*quality.FRAME_METRICS, quality.SUDDEN_METRIC)

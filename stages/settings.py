@@ -441,6 +441,27 @@ class AssetsSettings(Section):
     )
 
 
+class MomentsSettings(Section):
+    """The methods side by side where the clip changes most: moments.png, rectification.png."""
+
+    frames: list[int] | None = Field(
+        None, min_length=1, description="frames shown, each beside the one before it; null = after the largest changes"
+    )
+    region: tuple[int, int, int] | None = Field(
+        None,
+        description="magnified square: first row, first column and side, pixels of the frames; null = where the two "
+        "frames differ most",
+    )
+
+    @model_validator(mode="after")
+    def _inside(self) -> MomentsSettings:
+        if self.region and (min(self.region[:2]) < 0 or self.region[2] < 1):
+            raise ValueError(
+                f"region {list(self.region)}: expected first row and column from 0 on and a side from 1 on"
+            )
+        return self
+
+
 class PlayerSettings(Section):
     """How the HTML player begins; its viewer can change both."""
 
@@ -612,7 +633,7 @@ PLOTTED_TABLES = (
     "anchors",
     "anchor_cost",
 )
-PLAIN_TABLES = ("claims", "protocol")
+PLAIN_TABLES = ("claims", "protocol", "sudden")
 
 
 class ReportSettings(Section):
@@ -681,6 +702,7 @@ class Config(Section):
     bake: BakeSettings = BakeSettings()
     renders: RendersSettings = RendersSettings()
     assets: AssetsSettings = AssetsSettings()
+    moments: MomentsSettings = MomentsSettings()
     player: PlayerSettings = PlayerSettings()
     exports: ExportsSettings = ExportsSettings()
     metrics: MetricsSettings = MetricsSettings()
@@ -830,6 +852,10 @@ class RendersRun(Run):
 
 class AssetsRun(RendersRun):
     assets: AssetsSettings = AssetsSettings()
+
+
+class MomentsRun(Run):
+    moments: MomentsSettings = MomentsSettings()
 
 
 class PlayerRun(Run):

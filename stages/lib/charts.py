@@ -28,7 +28,8 @@ from matplotlib.axes import Axes
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
 MARKERS = "osD^vP*X"
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
-DRAWN = ("psnr_masked", "tof")
+# Metric and view.
+DRAWN = (("psnr_masked", "evaluation"), ("tof", "evaluation"))
 # Lines of fewer points show them.
 MARKED_POINTS = 10
 
@@ -64,16 +65,17 @@ def _points(axis: Axes, table: pd.DataFrame, places: Sequence[float]) -> None:
     axis.grid(axis="y", color="0.9")
 
 
-def dots(axis: Axes, comparison: Comparison, scores: pd.DataFrame, metric: str) -> None:
-    """Draw one metric of every variant; scores as `scene_scores` gives them."""
-    chosen = scores[(scores["view"] == "evaluation") & (scores["metric"] == metric)]
+def dots(axis: Axes, comparison: Comparison, scores: pd.DataFrame, metric: str, view: str = "evaluation") -> None:
+    """Draw one metric of every variant on one kind of view; scores as `scene_scores` gives them."""
+    chosen = scores[(scores["view"] == view) & (scores["metric"] == metric)]
     table = chosen.pivot_table(index="variant", columns="scene", values="mean")
     over_length = comparison.axis == "length"
     names = [variant.name for variant in comparison.variants]
     places = [variant.length if over_length else index for index, variant in enumerate(comparison.variants)]
     table = table.reindex(index=names, columns=comparison.scenes)
     _points(axis, table, places)
-    axis.set_title(heading(metric, METRICS[metric]), fontsize=10)
+    where = "" if view == "evaluation" else f", {view}"
+    axis.set_title(f"{heading(metric, METRICS[metric])}{where}", fontsize=10)
     if over_length:
         axis.set_xticks(places)
         axis.set_xlabel("T, frames the encoder sees")
@@ -102,12 +104,22 @@ def lines(axis: Axes, values: Lines, title: str, label: str = "frame") -> None:
         axis.legend(fontsize=7)
 
 
-def write(out: Path, comparison: Comparison, scores: pd.DataFrame, extra: tuple[str, Lines] | None) -> None:
-    """Write the picture of a table; `extra` is the title and the values of a panel over the frames."""
-    panels = len(DRAWN) + (extra is not None)
-    figure, axes = pyplot.subplots(1, panels, figsize=(4.4 * panels, 3.8), layout="constrained")
-    for axis, metric in zip(axes, DRAWN, strict=False):
-        dots(axis, comparison, scores, metric)
+def write(
+    out: Path,
+    comparison: Comparison,
+    scores: pd.DataFrame,
+    extra: tuple[str, Lines] | None,
+    drawn: Sequence[tuple[str, str]] = DRAWN,
+) -> None:
+    """Write the picture of a table: a panel for every metric and view of `drawn`.
+
+    `extra` is the title and the values of a panel over the frames.
+    """
+    panels = len(drawn) + (extra is not None)
+    figure, axes = pyplot.subplots(1, panels, figsize=(4.4 * panels, 3.8), layout="constrained", squeeze=False)
+    axes = axes[0]
+    for axis, (metric, view) in zip(axes, drawn, strict=False):
+        dots(axis, comparison, scores, metric, view)
     if extra is not None:
         lines(axes[-1], extra[1], extra[0])
     figure.suptitle(f"{comparison.title}; suite {comparison.suite}", fontsize=11)

@@ -41,7 +41,7 @@ class Definition:
     axis: Axis = "variant"
     """what the plot shows: variants side by side, over the window length T, or also over the frames of the clip"""
     counts: bool = False
-    """plot the gaussians of every frame"""
+    """plot the gaussians of every frame, and test their gradients"""
     differ: tuple[str, ...] = ()
     """provenance (supervision, anchors) in which its variants differ"""
     bases: tuple[tuple[str, str], ...] = ()
@@ -58,7 +58,8 @@ DEFINITIONS = {
     "table3": Definition("Table 3: 60 frames", ("stag4d", "4dstr"), base="stag4d", suite="embedded60", axis="frame"),
     "table4": Definition(
         "Table 4: temporal encoders and buffers",
-        ("4dstr", "gru", "attention", "mamba_attributes", "gru_attributes", "attention_attributes"),
+        # The last row is the method without the module, for what the module costs.
+        ("4dstr", "gru", "attention", "mamba_attributes", "gru_attributes", "attention_attributes", "no_temporal"),
         base="4dstr",
         speed=True,
     ),
@@ -111,6 +112,8 @@ DEFINITIONS = {
 }
 # The comparisons that claims.csv judges: no claim is about networks that draw, and none may ask for weights.
 CLAIMED = ("comparison", "table2", "table3", "table4", "table5")
+# Side by side as in 4DSTR's Figures 5 (the base and the method), 7 and 8 (without each rectification).
+RECTIFICATIONS = ("stag4d", "neither", "no_temporal", "no_spatial", "4dstr")
 # The growth table: both methods on clips of 16, 32 and 60 frames; the last one is table 3.
 GROWTH = ("growth16", "growth32", "table3")
 DEFINITIONS |= {
@@ -164,7 +167,7 @@ class Comparison(Section):
 
     def files(self) -> list[str]:
         """The files that its table finds beside each metrics.csv, and that Snakemake therefore has to make."""
-        names = ["gaussians.csv", "speed.csv"] if self.speed else ["gaussians.csv"]
+        names = ["gaussians.csv", *(["speed.csv"] if self.speed else []), *(["gradients.csv"] if self.counts else [])]
         return [f"{folder}/{name}" for folder in self.folders() for name in names]
 
 

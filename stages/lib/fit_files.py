@@ -3,6 +3,7 @@
 Conventions
 -----------
 - gaussians.csv: `step,frame,gaussians`; the rows of the last step are the result.
+- gradients.csv: a row for every round and row of the statistics, see `densify.gradient_rows`.
 - speed.csv: `metric,value`.
 - benchmarks/dynamic.jsonl is Snakemake's own, one JSON object a line: `s` seconds of wall time, `cpu_time`
   seconds of all its processors, `max_rss` megabytes.
@@ -48,6 +49,23 @@ def gaussian_counts(folder: Path) -> dict[int, float]:
     rows = _table(path, list(COUNT_COLUMNS)) if path.exists() else []
     last = max((int(step) for step, _, _ in rows), default=0)
     return {int(frame): float(count) for step, frame, count in rows if int(step) == last}
+
+
+def gradient_tests(folder: Path) -> list[tuple[float, float]]:
+    """Kolmogorov-Smirnov distance of the accumulated gradients to a log-normal, and its 5 % bound, of every round and
+    frame; empty when the file is absent or has no row."""
+    path = folder / "gradients.csv"
+    if not path.exists():
+        return []
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    try:
+        return [(float(row["ks_distance"]), float(row["ks_bound"])) for row in rows]
+    except (KeyError, TypeError, ValueError):
+        raise StageError(
+            f"{path} has no numbers in ks_distance and ks_bound; expected those of the dynamic stage. Delete it and "
+            "run the same command again."
+        ) from None
 
 
 def gaussian_figures(folder: Path) -> dict[str, Figure]:

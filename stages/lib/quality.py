@@ -47,6 +47,8 @@ SUDDEN_CHANGE = 0.1
 
 FRAME_METRICS = ("psnr", "psnr_masked", "ssim", "ssim_masked", "iou")
 SUDDEN_METRIC = "psnr_sudden"
+# Frame by frame: how many pixels changed since the frame before, and the error where the clip changes most.
+CHANGE_METRICS = ("sudden_pixels", "psnr_sudden_frame")
 CLIP_METRICS = ("tof", "dtssd", "warp_gap", "warp_signed", "flicker_gap", "flicker_signed")
 JITTER_METRICS = ("jitter_means", "jitter_log_scales", "jitter_quats", "jitter_opacity")
 
@@ -272,6 +274,11 @@ def clip_scores(
     return {name: (scores | gaps)[name] for name in CLIP_METRICS}
 
 
+def changed(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Pixels (H, W) bool that change by more than SUDDEN_CHANGE between two pictures (H, W, 3)."""
+    return (np.abs(after - before) > SUDDEN_CHANGE).any(axis=-1)
+
+
 def sudden_region(truths: Iterable[np.ndarray]) -> np.ndarray:
     """Pixels (H, W) bool that change by more than SUDDEN_CHANGE between two consecutive frames at any time.
 
@@ -281,9 +288,20 @@ def sudden_region(truths: Iterable[np.ndarray]) -> np.ndarray:
     before = next(pictures)
     region = np.zeros(before.shape[:2], bool)
     for picture in pictures:
-        region |= (np.abs(picture - before) > SUDDEN_CHANGE).any(axis=-1)
+        region |= changed(before, picture)
         before = picture
     return region
+
+
+def region_error(prediction: np.ndarray, truth: np.ndarray, region: np.ndarray) -> float:
+    """Squared error summed over a region (H, W) bool and the channels of two pictures (H, W, 3)."""
+    return cv2.norm(prediction, truth, cv2.NORM_L2SQR, region.view(np.uint8))
+
+
+def psnr_region(prediction: np.ndarray, truth: np.ndarray, region: np.ndarray) -> float | None:
+    """PSNR in dB of one picture (H, W, 3) over the region (H, W) bool; None when the region is empty."""
+    count = int(np.count_nonzero(region))
+    return decibels(region_error(prediction, truth, region) / (count * 3)) if count else None
 
 
 def psnr_sudden(predictions: Iterable[np.ndarray], truths: Iterable[np.ndarray], region: np.ndarray) -> float | None:
@@ -295,7 +313,7 @@ def psnr_sudden(predictions: Iterable[np.ndarray], truths: Iterable[np.ndarray],
     count = int(np.count_nonzero(region))
     if count == 0:
         return None
-    errors = [cv2.norm(p, t, cv2.NORM_L2SQR, region.view(np.uint8)) for p, t in zip(predictions, truths, strict=True)]
+    errors = [region_error(*pictures, region) for pictures in zip(predictions, truths, strict=True)]
     return decibels(sum(errors) / (len(errors) * count * 3))
 
 

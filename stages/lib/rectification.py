@@ -9,6 +9,10 @@ Vocabulary and conventions
 - *features* or *attributes*: what a frame leaves in the buffer, its feature (eq. 5) or its plain token.
 - *controls*: the few gaussians that own a buffer row when `controls` is set; the others blend the features and
   past changes of their nearest controls (*spread*). Controls are present in every frame.
+- A round of growth touches no history: entries live within a sub-clip or a baked clip and each gaussian owns its row,
+  so a new or removed one changes nobody else's result. With `controls` it does, a little: after every round they are
+  chosen anew and everyone hears other neighbours, in frames that the round did not touch as well. `controls: null`
+  keeps those frames exactly (while their window is untouched).
 - Residuals are added before activation; the heads start at zero, so an untrained module changes nothing.
 
 Letters: F frames of the clip, N gaussians, C controls (or N), D channels, S tokens of a window.

@@ -5,7 +5,7 @@ Vocabulary and conventions
 - *Record*: the first line of a metrics.csv, as JSON. *Rows*: its numbers, one line each, provenance as columns.
 - *Provenance*: supervision, anchors, frames, size and device. A mean is never taken over two of them.
 - A *score* is the mean over evaluation views and frames, then over seeds, of one scene; a table's number is the mean
-  over scenes, its standard error too.
+  over scenes, its standard error too. Where a suite has no evaluation views, those of a training view stand for them.
 - `view` is `input`, `anchor` or `evaluation` as in metrics.csv, or `fit` for what belongs to the fit itself.
 - An absent number is NaN (None in a table) and its reason stands beside it.
 """
@@ -82,6 +82,8 @@ ONE_SCENE = "one scene: no standard error"
 METRICS_COLUMNS = ["suite", "scene", "variant", "seed", "view", "azimuth_deg", "frame", "metric", "value", "reason"]
 # Views whose scores compare methods: those that no fit has seen, and the fit's own figures.
 COMPARED_VIEWS = ("evaluation", "fit")
+# What is compared where there are none, one by one.
+TRAINING_VIEWS = ("input", "anchor")
 
 # ------------------------------------------------------------------ reading
 
@@ -276,6 +278,15 @@ def check_one_provenance(rows: pd.DataFrame, free: Collection[str] = ()) -> None
 # ------------------------------------------------------------------ averaging
 
 
+def views_compared(rows: pd.DataFrame) -> tuple[str, ...]:
+    """The views that methods are compared on: `evaluation`, or what every fit has seen where the suite has none of it.
+
+    The training views stand apart from each other: `input`, then `anchor`, those of them that have a score.
+    """
+    scored = set(rows.loc[rows["value"].notna(), "view"])
+    return ("evaluation",) if "evaluation" in scored else tuple(view for view in TRAINING_VIEWS if view in scored)
+
+
 def scene_scores(rows: pd.DataFrame) -> pd.DataFrame:
     """One line per fit group, scene, view kind and metric: mean and worst (lowest) frame, averaged over seeds.
 
@@ -312,13 +323,18 @@ def _n_seeds(rows: pd.DataFrame) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
-def measured_rows(rows: pd.DataFrame, scores: pd.DataFrame, metrics: dict[str, Metric] = METRICS) -> list[dict]:
-    """One dictionary per fit group: HEADER's columns with these metrics, numbers as float or None."""
-    evaluation = scores[scores["view"].isin(COMPARED_VIEWS)]
-    groups = {key: group for key, group in evaluation.groupby(ROW, sort=True)}
+def measured_rows(
+    rows: pd.DataFrame,
+    scores: pd.DataFrame,
+    metrics: dict[str, Metric] = METRICS,
+    views: Collection[str] = COMPARED_VIEWS,
+) -> list[dict]:
+    """One dictionary per fit group: HEADER's columns with these metrics of `views`, numbers as float or None."""
+    compared = scores[scores["view"].isin(views)]
+    groups = {key: group for key, group in compared.groupby(ROW, sort=True)}
     table = []
     for key, group_rows in rows.groupby(ROW, sort=True):
-        group = groups.get(key, evaluation.iloc[:0])
+        group = groups.get(key, compared.iloc[:0])
         row = {**dict(zip(ROW, key, strict=True)), "source": "measured"}
         row |= {"n_scenes": str(group_rows["scene"].nunique()), "n_seeds": _n_seeds(group_rows)}
         for name, metric in metrics.items():
@@ -342,9 +358,11 @@ def with_sets(measured: list[dict], networks: list[Path], records: list[dict], s
     return filled
 
 
-def fit_scores(rows: pd.DataFrame) -> dict[tuple[str, str, str], dict[tuple[str, str], float]]:
-    """Score of every fit: by suite, variant and metric, then by scene and seed; undefined ones are left out."""
-    compared = rows[rows["view"].isin(COMPARED_VIEWS)]
+def fit_scores(
+    rows: pd.DataFrame, views: Collection[str] = COMPARED_VIEWS
+) -> dict[tuple[str, str, str], dict[tuple[str, str], float]]:
+    """Score of every fit on `views`: by suite, variant and metric, then by scene and seed; undefined ones left out."""
+    compared = rows[rows["view"].isin(views)]
     means = compared.groupby(["suite", "variant", "metric", "scene", "seed"], sort=True)["value"].mean().dropna()
     scores: dict[tuple[str, str, str], dict[tuple[str, str], float]] = {}
     for (suite, variant, metric, scene, seed), value in means.items():

@@ -9,7 +9,7 @@ import pytest
 
 from stages.experiment import Experiment
 from stages.lib import suite
-from stages.lib.comparisons import CLAIMED, DEFINITIONS, GROWTH, Comparison, compare
+from stages.lib.comparisons import CLAIMED, DEFINITIONS, GROWTH, RECTIFICATIONS, Comparison, compare
 from stages.settings import SettingsError
 
 
@@ -57,11 +57,33 @@ def test_lengths_come_from_the_settings():
     assert planned("table5", dynamic={"temporal": {"length": 8}}).variants[2].length == 8
 
 
+def test_every_variant_shown_with_and_without_rectification_exists():
+    experiment = Experiment({})
+    dynamics = {name: experiment.settings(name).dynamic for name in RECTIFICATIONS}
+    has = {name: (one.temporal.encoder != "off", one.densify.scope == "frame") for name, one in dynamics.items()}
+    assert has == {
+        "stag4d": (False, False),
+        "neither": (False, False),
+        "no_temporal": (False, True),
+        "no_spatial": (True, False),
+        "4dstr": (True, True),
+    }
+    assert dynamics["stag4d"].sub_clip == 1 and dynamics["neither"].sub_clip == dynamics["4dstr"].sub_clip == 2
+
+
 def test_folders_and_files_of_a_fit():
     found = planned("table4", ablations={"scenes": ["walk"], "seeds": [4]})
     assert found.folders()[1] == "results/embedded/walk/gru/seed4"
     assert found.files()[2:4] == [f"{found.folders()[1]}/{name}" for name in ("gaussians.csv", "speed.csv")]
-    assert not any("speed.csv" in file for file in planned("table2").files())
+    assert {file.rpartition("/")[2] for file in planned("table2").files()} == {"gaussians.csv", "gradients.csv"}
+
+
+def test_table_4_times_the_method_without_the_module_as_well():
+    found = planned("table4")
+    assert found.variants[-1].name == "no_temporal" and found.speed
+    method, without = (Experiment({}).settings(name).dynamic for name in ("4dstr", "no_temporal"))
+    assert without == method.model_copy(update={"temporal": without.temporal})
+    assert without.temporal.encoder == "off"
 
 
 def test_the_definitions_load_without_pandas():

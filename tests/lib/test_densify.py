@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.cli import StageError
+from stages.contracts import Gaussians
+from stages.lib.cameras import orbit
 from stages.lib.densify import (
     GRADIENT_COLUMNS,
     SPLIT_SHRINK,
@@ -20,8 +23,11 @@ from stages.lib.densify import (
     gradient_rows,
     round_steps,
 )
+from stages.lib.drawing import draw_on_black
 from stages.lib.gaussians import NAMES, optimiser
-from stages.settings import DensifySettings
+from stages.lib.motion import ATTRIBUTES, Motion
+from stages.settings import DensifySettings, DynamicSettings
+from tests.lib.test_motion import FIELD, FRAMES, TIMES, baked, motion
 
 SHAPES = {"means": (3,), "quats": (4,), "log_scales": (3,), "opacity_logits": (), "sh": (1, 3)}
 RATES = dict.fromkeys(NAMES, 1e-3)
@@ -298,17 +304,14 @@ def test_every_frames_choice_lives_equally_long():
 FATES = st.sampled_from(["keep", "clone", "split", "prune"])
 
 
-@given(st.lists(st.lists(FATES, min_size=3, max_size=3), min_size=1, max_size=6), st.integers(0, 99))
-@settings(deadline=None, max_examples=60)
-def test_rows_stay_with_their_gaussian_and_other_frames_stay_as_they_were(history, seed):
-    """After any rounds of clone, split and prune on any frames: values, presence and optimiser state belong to the same
-    gaussian as before, and a frame that no round touched has exactly its old gaussians."""
-    frames = 5
+HISTORIES = st.lists(st.lists(FATES, min_size=3, max_size=3), min_size=1, max_size=6)
+
+
+def after(history, seed, frames):
+    """Params, optimiser and presence of four gaussians after rounds of these fates, each on a frame and gaussian drawn
+    by chance; the params before; and the frames (F,) that some round touched."""
     params, adam = model(4, seed=seed)
     present = everywhere(4, frames)
-    # Colour is never changed by surgery, so it names the gaussian that a row descends from.
-    names = {float(value): index for index, value in enumerate(params["sh"].detach()[:, 0, 0])}
-    moments = {key: adam.state[params["sh"]]["exp_avg"][index].clone() for key, index in names.items()}
     before = {name: value.detach().clone() for name, value in params.items()}
     chance = torch.Generator().manual_seed(seed)
     touched = torch.zeros(frames, dtype=torch.bool)
@@ -335,14 +338,72 @@ def test_rows_stay_with_their_gaussian_and_other_frames_stay_as_they_were(histor
         assert present.shape == (frames, len(params["means"]))
         assert bool(present.any(0).all())
     assert bool(present[:, 0].all())
+    return params, adam, present, before, touched
+
+
+def origins(params, before) -> list[int]:
+    """The gaussian that each row descends from: colour is never changed by surgery, so it is a name."""
+    names = {float(value): index for index, value in enumerate(before["sh"][:, 0, 0])}
+    return [names[name] for name in params["sh"].detach()[:, 0, 0].tolist()]
+
+
+@given(HISTORIES, st.integers(0, 99))
+@settings(deadline=None, max_examples=60)
+def test_rows_stay_with_their_gaussian_and_other_frames_stay_as_they_were(history, seed):
+    """After any rounds of clone, split and prune on any frames: values, presence and optimiser state belong to the same
+    gaussian as before, and a frame that no round touched has exactly its old gaussians."""
+    fresh, adam = model(4, seed=seed)
+    moments = adam.state[fresh["sh"]]["exp_avg"].clone()
+    params, adam, present, before, touched = after(history, seed, frames=5)
     state = adam.state[params["sh"]]["exp_avg"]
-    for row, name in enumerate(params["sh"].detach()[:, 0, 0].tolist()):
-        assert torch.equal(params["quats"][row], before["quats"][names[name]])
-        assert torch.equal(state[row], moments[name]) or not bool(state[row].any())
+    for row, origin in enumerate(origins(params, before)):
+        assert torch.equal(params["quats"][row], before["quats"][origin])
+        assert torch.equal(state[row], moments[origin]) or not bool(state[row].any())
     for frame in torch.nonzero(~touched)[:, 0].tolist():
         rows = torch.nonzero(present[frame])[:, 0]
         for name in NAMES:
             assert torch.equal(params[name][rows].sort(0).values, before[name].sort(0).values)
+
+
+WINDOW = 2
+
+
+def rendered(moved, sh, present, frame) -> np.ndarray:
+    """Picture (H, W, 3) of the gaussians present in one frame, from attributes (F, N, ...) as they were baked."""
+    rows = torch.nonzero(present[frame])[:, 0]
+    shown = {name: value[frame, rows].detach().numpy() for name, value in moved.items()}
+    camera = orbit(0.0, 0.0, 2.0, 49.1, 24, 24)
+    return draw_on_black(Gaussians(**shown, sh=sh[rows].detach().numpy()), camera).image[0]
+
+
+@given(HISTORIES, st.integers(0, 99))
+@settings(deadline=None, max_examples=25)
+def test_every_survivor_keeps_its_own_history_and_untouched_frames_their_pictures(history, seed):
+    """The same through the buffer: after any rounds a gaussian's result is that of its original alone with its own
+    presence, and a frame is drawn as before when no round touched it or, with an encoder, its window."""
+    params, _, present, before, touched = after(history, seed, frames=FRAMES)
+    rectified = motion(encoder="gru", buffer="attributes", length=WINDOW, width=8, seed=seed)
+    plain = Motion(DynamicSettings(field=FIELD), FRAMES, torch.Generator().manual_seed(seed))
+    with torch.no_grad():
+        for parameter in plain.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=generator())
+        found, whole = baked(rectified, params, present), baked(rectified, before)
+        unrectified, whole_unrectified = (plain.deformed(gaussians, TIMES) for gaussians in (params, before))
+        origin = origins(params, before)
+        for row in {0, 1 % len(origin), len(origin) // 2, len(origin) - 1}:
+            own = {name: params[name][row : row + 1] for name in NAMES}
+            one = {name: before[name][origin[row] : origin[row] + 1] for name in NAMES}
+            # Children of a split have a place and size of their own.
+            alone = baked(rectified, one if torch.equal(own["means"], one["means"]) else own, present[:, row : row + 1])
+            for name in ATTRIBUTES:
+                assert torch.allclose(found[name][:, row], alone[name][:, 0], atol=1e-5)
+    everyone = everywhere(4, FRAMES)
+    for frame in torch.nonzero(~touched)[:, 0].tolist():
+        calm = not bool(touched[max(0, frame - WINDOW + 1) : frame + 1].any())
+        for now, then in [(unrectified, whole_unrectified), (found, whole)][: 1 + calm]:
+            difference = rendered(now, params["sh"], present, frame) - rendered(then, before["sh"], everyone, frame)
+            # A mean: a pixel at the cut-off of alpha may fall to either side.
+            assert np.abs(difference).mean() < 1e-5
 
 
 def test_gradients_are_tested_for_a_log_normal_distribution():

@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from stages.cli import StageError
+from stages.experiment import Experiment
+from stages.lib.imports import ROOT
 from stages.lib.motion import ATTRIBUTES, Motion
-from stages.lib.rectification import spread_over
-from stages.settings import DynamicSettings, FieldSettings, TemporalSettings
+from stages.lib.rectification import Rectification, spread_over
+from stages.settings import DynamicSettings, FieldSettings, TemporalSettings, read_yaml
 
 FIELD = FieldSettings(resolution=4, levels=1, channels=8, width=16)
 FRAMES = 8
@@ -213,6 +215,15 @@ def test_without_an_encoder_there_is_no_rectification():
     assert model.rectification is None
     assert model.warm(gaussians(), TIMES, None, None) == ()
     assert not any(name.startswith("rectification") for name in model.state_dict())
+
+
+def test_the_papers_size_has_the_papers_number_of_parameters():
+    """4DSTR prints 0.1 M; config/gpu.yaml is the paper's setting."""
+    experiment = Experiment(read_yaml(ROOT / "config" / "gpu.yaml"))
+    settings = experiment.settings("4dstr").dynamic
+    rectification = Rectification(settings.temporal, settings.field.bounds, torch.Generator().manual_seed(0))
+    assert 0.09e6 <= sum(parameter.numel() for parameter in rectification.parameters()) <= 0.12e6
+    assert settings.temporal.encoder == "mamba" and settings.temporal.controls is None
 
 
 def test_gradients_reach_the_past_frames_of_the_sub_clip_only():

@@ -18,7 +18,9 @@ def comparison(*names: str, name="table2", scenes=("mouth", "walk"), seeds=(0, 1
     return Comparison(name=name, scenes=list(scenes), seeds=list(seeds), variants=variants, **{**about, **given})
 
 
-def write_fit(folder: Path, fit: tuple[str, str, str, int], scores: dict[str, float | str], **about) -> Path:
+def write_fit(
+    folder: Path, fit: tuple[str, str, str, int], scores: dict[str, float | str], view="evaluation", **about
+) -> Path:
     """One fit's metrics.csv in its own folder below `folder`; a text is the reason of a missing score."""
     suite, scene, variant, seed = fit
     settings = {"suite": suite, "scene": scene, "variant": variant, "seed": seed}
@@ -30,11 +32,18 @@ def write_fit(folder: Path, fit: tuple[str, str, str, int], scores: dict[str, fl
     for metric, score in scores.items():
         cells = ("", score) if isinstance(score, str) else (repr(float(score)), "")
         frame = "" if metric in LOWER or metric == "psnr_sudden" else "0"
-        lines.append(",".join([suite, scene, variant, str(seed), "evaluation", "15", frame, metric, *cells]))
+        lines.append(",".join([suite, scene, variant, str(seed), view, "15", frame, metric, *cells]))
     path = folder / suite / scene / variant / f"seed{seed}" / "metrics.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
+
+
+def add_rows(metrics: Path, fit: tuple[str, str, str, int], view: str, azimuth: str, frame: int, scores: dict) -> None:
+    """Append scores of one camera and frame to a metrics.csv."""
+    with open(metrics, "a", encoding="utf-8") as file:
+        for metric, score in scores.items():
+            file.write(",".join([*map(str, fit), view, azimuth, str(frame), metric, repr(float(score)), ""]) + "\n")
 
 
 def write_beside(metrics: Path, counts=None, benchmark=None, speed=None) -> None:

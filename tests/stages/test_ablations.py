@@ -14,7 +14,7 @@ from stages.cli import Reporter, StageError
 from stages.lib import fit_files
 from stages.lib.comparisons import AblationsRun, Comparison
 from stages.lib.scores import HEADER
-from tests.stages.comparing import comparison, write_beside, write_fit
+from tests.stages.comparing import add_rows, comparison, write_beside, write_fit
 
 PAPERS = Path(__file__).resolve().parents[2] / "config" / "reported" / "papers.csv"
 GAIN = {("mouth", 0): 1.0, ("mouth", 1): 3.0, ("walk", 0): 4.0, ("walk", 1): 4.0}
@@ -215,6 +215,21 @@ def test_counts_are_the_last_steps(tmp_path):
         fit_files.gaussian_counts(path.parent)
 
 
+def test_log_normality_is_tested_over_all_rounds_and_frames(tmp_path):
+    chosen = comparison("neither", "4dstr", counts=True, scenes=("mouth",))
+    paths = fill(tmp_path, chosen)
+    assert "log-normal" not in make(tmp_path, paths, chosen)[1]
+    for path, distances in zip(paths, ((0.05, 0.01), (0.03, 0.06), (), (0.02,)), strict=True):
+        rows = "".join(f"9,{frame},500,{distance},0.025\n" for frame, distance in enumerate(distances))
+        (path.parent / "gradients.csv").write_text("step,row,count,ks_distance,ks_bound\n" + rows)
+    _, markdown = make(tmp_path, paths, chosen)
+    assert "in 3 of 5 rounds x frames of 3 fits; median Kolmogorov-Smirnov distance 0.030, where 0.025" in markdown
+    assert "log-normal" not in make(tmp_path, paths, chosen.model_copy(update={"counts": False}))[1]
+    (paths[0].parent / "gradients.csv").write_text("step,frame\n1,2\n")
+    with pytest.raises(StageError, match="has no numbers in ks_distance and ks_bound"):
+        make(tmp_path, paths, chosen)
+
+
 def test_the_papers_table_stands_apart_and_latex_marks_ours_only(tmp_path):
     chosen = comparison("neither", "4dstr")
     _, text = make(tmp_path, fill(tmp_path, chosen), chosen)
@@ -222,6 +237,40 @@ def test_the_papers_table_stands_apart_and_latex_marks_ours_only(tmp_path):
     ours, theirs = (tmp_path / "table2.tex").read_text(encoding="utf-8").split("Reported: 4DSTR Table 2")
     assert r"\textbf{" in ours and "795.21" not in ours
     assert "795.21" in theirs and r"\textbf" not in theirs
+
+
+def test_a_suite_without_ground_truth_is_compared_on_each_training_view(tmp_path):
+    chosen = comparison("stag4d", "4dstr", scenes=("minions",), name="comparison")
+    base = {"input": 30.0, "anchor": 25.0}
+    gain = {"input": 0.5, "anchor": -0.25}
+    paths = []
+    for fit in chosen.fits():
+        scores = {"psnr": "no ground-truth views", "tof": "no ground-truth views"}
+        path = write_fit(tmp_path, fit, scores, anchors="imported")
+        for view, value in base.items():
+            add_rows(path, fit, view, "0", 0, {"psnr_masked": value + gain[view] * (fit[2] == "4dstr") + fit[3]})
+        write_beside(path, [(9, 0, 100)])
+        paths.append(path)
+    rows, markdown = make(tmp_path, paths, chosen)
+    found = [(row["variant"], row["view"], float(row["psnr_masked"])) for row in rows]
+    assert found == [
+        ("stag4d", "input", 30.5),
+        ("4dstr", "input", 31.0),
+        ("stag4d", "anchor", 25.5),
+        ("4dstr", "anchor", 25.25),
+    ]
+    assert {row["gaussians"] for row in rows} == {"100"}
+    assert {(row["tof"], row["tof_reason"]) for row in rows} == {("", "scored on evaluation views only")}
+    assert list(rows[0]) == ablations.header(chosen, ("input", "anchor"))
+    assert "## Means, input view" in markdown and "## Difference to `stag4d`, anchors" in markdown
+    assert "| `4dstr` | minions | 1 | +0.50 | – |" in markdown and "| `4dstr` | minions | 1 | -0.25 | – |" in markdown
+    assert "| `4dstr` | 1 | 2 | +0.50, one object: no interval |" in markdown
+    assert "This suite has no ground truth of other views" in markdown and "| tof" not in markdown
+    ours = (tmp_path / "comparison.tex").read_text(encoding="utf-8").split("Toys, anchors")
+    assert len(ours) == 2 and "Toys, input view" in ours[0]
+    # Best on the input view by the method, on the anchors by its base.
+    assert [part.count(r"\textbf{31.00") for part in ours] == [1, 0]
+    assert [part.count(r"\textbf{25.50") for part in ours] == [0, 1]
 
 
 def test_two_pairs_of_anchors_are_each_held_against_their_own(tmp_path):

@@ -16,11 +16,12 @@ import torch
 from stages import bake, canonical, dynamic
 from stages.cli import StageError
 from stages.contracts import ContractError, Gaussians, Sequence, load_tensors
-from stages.lib import checkpoint, fit
+from stages.lib import baking, checkpoint, fit
 from stages.lib.device import choose
 from stages.lib.drawing import draw_rgba
 from stages.lib.fit_files import BEGINNING, COUNT_COLUMNS, CURVE_COLUMNS
 from stages.lib.imports import ROOT
+from stages.lib.rectification import spread_over
 from stages.settings import (
     BakeRun,
     BakeSettings,
@@ -214,6 +215,14 @@ def test_rounds_come_at_the_same_share_of_images_for_every_plan():
         assert shares == pytest.approx([0.1, 0.3, 0.5, 0.7, 0.9], abs=0.01)
 
 
+def longer(scene, n_frames: int):
+    """The scene's four frames again and again, as a clip of so many."""
+    frames, anchors, truth = scene
+    index = np.arange(n_frames) % len(frames.times)
+    clip = dataclasses.replace(frames, rgba=frames.rgba[index], times=np.linspace(0, 1, n_frames), key=0)
+    return clip, dataclasses.replace(anchors, rgba=anchors.rgba[index], frame=np.arange(n_frames)), truth
+
+
 def started(scene, run):
     """Device, targets and canonical gaussians of a fit of the scene."""
     frames, anchors, _ = scene
@@ -343,17 +352,9 @@ def test_memory_of_a_step_depends_on_the_sub_clip_and_not_on_the_clip(scene):
     """Bytes kept for the backward pass, at 16 and at 60 frames."""
 
     def kept(n_frames: int, sub_clip: int) -> int:
-        frames, anchors, _ = scene
-        index = np.arange(n_frames) % 4
-        clip = dataclasses.replace(frames, rgba=frames.rgba[index], times=np.linspace(0, 1, n_frames), key=0)
-        around = dataclasses.replace(anchors, rgba=anchors.rgba[index], frame=np.arange(n_frames))
-        field = FIELD.model_copy(update={"time_resolution": 8})
-        settings = RECTIFIED.model_copy(update={"sub_clip": sub_clip, "field": field})
+        settings = RECTIFIED.model_copy(update={"sub_clip": sub_clip})
         run = DynamicRun(canonical=TINY, dynamic=settings)
-        device = choose(run)
-        goal = fit.targets(clip, around, device.device)
-        start = canonical.initial_state(clip, around, goal, CanonicalRun(canonical=TINY), device)
-        gaussians = Gaussians(**{name: value.detach().numpy() for name, value in start.params.items()})
+        device, goal, gaussians = started(longer(scene, n_frames), run)
         state = dynamic.initial_state(gaussians, n_frames, run, device)
         state.generator.manual_seed(8)
         sizes: dict[int, int] = {}
@@ -514,7 +515,70 @@ def test_schedules_span_the_run(scene, report):
     assert means == pytest.approx(MOVING.lr_canonical * TINY.lr_means_final)
 
 
-def test_bake_equals_training_at_a_frame(files, scene, report):
+LONG = 8
+
+
+def trained_and_baked(scene, folder: Path, buffer: str, controls: int | None):
+    """State, targets and plan of a fit of eight frames after a round of growth, and what its checkpoint bakes to.
+
+    Its rectification is stirred, so that it matters, and gaussians are absent here and there, so that some histories
+    have gaps.
+    """
+    temporal = TemporalSettings(encoder="mamba", length=3, width=8, controls=controls, buffer=buffer)
+    run = DynamicRun(canonical=TINY, dynamic=RECTIFIED.model_copy(update={"temporal": temporal}))
+    device, goal, gaussians = started(longer(scene, LONG), run)
+    state, plan = dynamic.initial_state(gaussians, LONG, run, device), dynamic.plan(run, LONG)
+    for _ in range(4):
+        fit._step(state, goal, plan, device, Path("none"))
+        state.step += 1
+    fit._densify(state, goal, plan, 1)
+    chance = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in state.motion.rectification.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=chance)
+    gaps = torch.rand(state.present.shape, generator=chance) < 0.3
+    gaps[:, :60] = False
+    state.present &= ~gaps
+    state.spread = spread_over(state.places, state.present, temporal)
+    checkpoint.save(folder / "dynamic.pt", "any", fit.pack(state), fit.about(plan, goal))
+    return state, goal, plan, baking.live(folder / "dynamic.pt", device.device)
+
+
+def away(baked: Sequence, first: int, rows: torch.Tensor, moved: dict[str, torch.Tensor]) -> np.ndarray:
+    """Differences of two frames of some gaussians from the baked sequence, all attributes in one row."""
+    here = {name: getattr(baked, name)[first : first + 2][:, rows.numpy()] for name in moved}
+    return np.concatenate([(value.detach().numpy() - here[name]).ravel() for name, value in moved.items()])
+
+
+def seen(state, goal, plan, first: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Gaussians and attributes of two frames as a step of the fit has them, after its warm-up."""
+    return fit._moved(state, goal, plan, range(first, first + 2))
+
+
+@pytest.mark.parametrize("controls", [20, None])
+def test_baking_equals_training_wherever_a_sub_clip_starts(scene, tmp_path, controls):
+    """With attributes in the buffer a frame's history is its T - 1 = 2 predecessors, so warm-up repeats all of it."""
+    state, goal, plan, baked = trained_and_baked(scene, tmp_path, "attributes", controls)
+    assert not state.present.all()
+    for first in (0, 1, 4, 6):
+        assert np.abs(away(baked, first, *seen(state, goal, plan, first))).max() < 1e-5
+
+
+@pytest.mark.parametrize("controls", [20, None])
+def test_baking_equals_training_with_features_while_warm_up_reaches_the_first_frame(scene, tmp_path, controls):
+    """A feature holds what was before the buffer began: exact up to frame T - 1, and later nearer than with no past."""
+    state, goal, plan, baked = trained_and_baked(scene, tmp_path, "features", controls)
+    for first in (0, 1, 2):
+        assert np.abs(away(baked, first, *seen(state, goal, plan, first))).max() < 1e-5
+    for first in (4, 6):
+        rows, moved = seen(state, goal, plan, first)
+        times, present = goal.times[first : first + 2], state.present[first : first + 2]
+        cold, _ = state.motion(state.params, times, present, state.spread, (), rows)
+        late, without = (np.linalg.norm(away(baked, first, rows, found)) for found in (moved, cold))
+        assert 1e-5 < late < 0.5 * without
+
+
+def test_the_baked_sequence_has_the_fits_times_record_and_colours(files, scene, report):
     base = run_canonical(files, report)
     model = run_dynamic(files, report, base)
     sequence = run_bake(model, report)

@@ -15,7 +15,7 @@ from stages import metrics
 from stages.cli import Reporter, StageError
 from stages.contracts import Anchors, ContractError, Frames, Sequence, Truth, Views
 from stages.lib.pairing import HEADER
-from stages.lib.quality import CLIP_METRICS, FRAME_METRICS, JITTER_METRICS, SUDDEN_METRIC
+from stages.lib.quality import CHANGE_METRICS, CLIP_METRICS, FRAME_METRICS, JITTER_METRICS, SUDDEN_METRIC
 from stages.settings import MetricsRun, MetricsSettings
 
 T, SIDE = 5, 32
@@ -124,6 +124,26 @@ def test_the_sudden_region_has_one_number_a_camera(files, tmp_path):
     assert [(r["azimuth_deg"], r["frame"]) for r in evaluation] == [("-75", ""), ("15", "")]
     assert {r["view"] for r in found} == {"input", "anchor", "evaluation"}
     assert {(float(r["value"]), r["reason"]) for r in evaluation} == {(100.0, "")}
+
+
+def test_the_largest_change_is_followed_frame_by_frame(files, tmp_path):
+    truth = files["truth"].rgba.copy()
+    # One camera changes most towards frame 1, both together towards frame 3.
+    truth[0, :, :, :] = truth[0, :1]
+    truth[0, 1:, :20, :20] = (10, 10, 10, 255)
+    truth[:, 3:, 20:, :] = (0, 0, 0, 255)
+    files["truth"] = replace(files["truth"], rgba=truth)
+    views = files["views"].rgba.copy()
+    views[3:] = truth
+    views[3, 3, 20:, :] = (51, 51, 51, 255)
+    files["views"] = replace(files["views"], rgba=views)
+    _, rows = run(files, tmp_path)
+    pixels = [chosen(rows, view="evaluation", azimuth_deg="-75", metric=name) for name in CHANGE_METRICS]
+    assert [r["frame"] for r in pixels[0]] == ["1", "2", "3", "4"]
+    assert [r["frame"] for r in pixels[1]] == ["0", "1", "2", "3", "4"]
+    assert float(pixels[0][2]["value"]) == 12 * 32
+    assert [float(r["value"]) for r in pixels[1]] == pytest.approx([100, 100, 100, 20 * np.log10(5), 100], abs=1e-4)
+    assert {r["view"] for r in rows if r["metric"] in CHANGE_METRICS} == {"input", "evaluation"}
 
 
 def test_a_still_camera_view_has_no_sudden_region(files, tmp_path):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 
 from stages import assets, curves, gallery, moments, renders
+from stages.cli import StageError
 from stages.contracts import ContractError, Gaussians, Sequence, Views
-from stages.lib import video
-from stages.settings import AssetsRun, AssetsSettings, RendersRun, RendersSettings, Run
+from stages.lib import quality, video
+from stages.lib.drawing import draw_rgba
+from stages.settings import AssetsRun, AssetsSettings, MomentsRun, MomentsSettings, RendersRun, RendersSettings, Run
 
 RUN = RendersRun(renders=RendersSettings(size=48, orbit_frames=5, sheet_times=3))
 
@@ -130,32 +134,74 @@ def test_gallery(files, report):
     assert Image.open(files / "g.png").size == (64, 192)
 
 
-def test_moments_show_every_variant_at_the_largest_changes(files, report, tmp_path):
+def show_moments(files: Path, report, **settings) -> list[dict]:
+    """Rows of moments.csv of two variants whose sequences are equal; the picture is m.png."""
     places = []
     for variant in ("stag4d", "4dstr"):
-        place = tmp_path / variant / "seed0" / "sequence.safetensors"
-        place.parent.mkdir(parents=True)
+        place = files / variant / "seed0" / "sequence.safetensors"
+        place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes((files / "sequence.safetensors").read_bytes())
         places.append(place)
-    moments.main(files / "frames.npz", places, tmp_path / "m.png", RUN, report)
-    # Four frames, each with its changing part; the source and two variants.
-    assert Image.open(tmp_path / "m.png").size == (moments.LABEL_WIDTH + 8 * moments.SIDE, 3 * moments.SIDE)
+    run = MomentsRun(moments=MomentsSettings(**settings))
+    moments.main(files / "frames.npz", places, files / "m.png", files / "m.csv", run, report)
+    with open(files / "m.csv", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_moments_show_and_score_every_variant_before_and_after(files, report, scene, sequence):
+    rows = show_moments(files, report, frames=[3, 1])
+    # Two changes of two frames, each with its part; the source and two variants.
+    assert Image.open(files / "m.png").size == (moments.LABEL_WIDTH + 8 * moments.SIDE, 3 * moments.SIDE)
     assert "frames 0, 1, 2, 3 of stag4d, 4dstr" in report.text
+    assert [(row["variant"], row["change"], row["moment"], row["frame"]) for row in rows[:5]] == [
+        ("stag4d", "1", "before", "0"),
+        ("stag4d", "1", "after", "1"),
+        ("stag4d", "3", "before", "2"),
+        ("stag4d", "3", "after", "3"),
+        ("4dstr", "1", "before", "0"),
+    ]
+    assert len(rows) == 8
+    source = quality.on_white(scene[0].rgba[2])[0]
+    drawn = quality.on_white(draw_rgba(sequence.frame(2), scene[0].cameras(0.0, 0.0))[0])[0]
+    assert float(rows[2]["psnr_picture"]) == pytest.approx(quality.psnr(drawn, source), rel=1e-5)
+    top, left, side = (int(rows[2][name]) for name in ("row", "column", "side"))
+    here = drawn[top : top + side, left : left + side].copy(), source[top : top + side, left : left + side].copy()
+    assert float(rows[2]["psnr"]) == pytest.approx(quality.psnr(*here), rel=1e-5)
 
 
-def test_moments_are_the_frames_around_the_largest_changes():
+def test_the_region_of_moments_may_be_chosen_by_hand(files, report):
+    rows = show_moments(files, report, region=(4, 6, 20))
+    assert {(row["row"], row["column"], row["side"]) for row in rows} == {("4", "6", "20")}
+    with pytest.raises(StageError, match=r"moments.region \[4, 6, 28\] leaves the picture of 32x32 pixels"):
+        show_moments(files, report, region=(4, 6, 28))
+    with pytest.raises(StageError, match=r"moments.frames names frame 4 of a clip of 4; expected .* 1 to 3"):
+        show_moments(files, report, frames=[4])
+    with pytest.raises(ValidationError, match="first row and column from 0 on"):
+        MomentsSettings(region=(0, -1, 5))
+
+
+def test_moments_are_the_frames_after_the_largest_changes():
     pictures = np.zeros((9, 4, 4, 3), np.float32)
-    pictures[2:], pictures[6:], pictures[8:] = 0.5, 0.9, 0.92
-    assert moments.moments(pictures) == [1, 2, 5, 6, 7, 8]
+    pictures[2:], pictures[3:], pictures[6:], pictures[8:] = 0.5, 0.6, 0.9, 0.92
+    # Towards frame 3 it changes more than towards 8, but beside a larger change.
+    assert moments.changes(pictures) == [2, 6, 8]
+    assert moments.changes(pictures[:2]) == [1]
 
 
-def test_the_magnified_square_holds_what_changes():
-    region = np.zeros((20, 20), bool)
-    region[17:20, 4:7] = True
-    rows, columns = moments.square(region)
-    assert rows.stop - rows.start == columns.stop - columns.start == 3
-    assert (rows.stop, columns.start) == (20, 4)
-    assert moments.square(np.zeros((20, 20), bool)) == (slice(0, 20), slice(0, 20))
+def test_the_magnified_square_is_where_the_pair_changes_whatever_else_the_clip_does():
+    pictures = np.ones((6, 40, 40, 3), np.float32)
+    pictures[2:, 30:34, 5:12] = 0.0
+    # A blob far away, two frames later; and something faint moves everywhere.
+    pictures[4, 2:8, 34:38] = 0.0
+    pictures[2:] *= 0.95
+    part = moments.chosen(pictures, MomentsSettings(frames=[2]))[2]
+    assert part.side == 12 < 40 / 2
+    assert part.row <= 30 and part.row + part.side >= 34
+    assert part.column <= 5 and part.column + part.side >= 12
+    away = moments.chosen(pictures, MomentsSettings(frames=[2, 4]))[4]
+    assert away.row < 8 and away.column + away.side > 34
+    with pytest.raises(StageError, match="the clip has one frame"):
+        moments.chosen(pictures[:1], MomentsSettings())
 
 
 def test_curves(tmp_path, report):

@@ -63,6 +63,7 @@ STAGES = (
     "tables",
     "protocol",
     "ablations",
+    "sudden",
     "growth",
     "likeness",
     "fusion",

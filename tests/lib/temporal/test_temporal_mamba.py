@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 
 import pytest
@@ -74,6 +75,31 @@ def test_gradients_are_those_of_the_published_formula():
     for name, parameter in module.named_parameters():
         truth = state[name].grad
         assert float((parameter.grad - truth).norm()) <= 1e-5 * float(truth.norm()), name
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("mamba_ssm") is None or not torch.cuda.is_available(), reason="needs mamba_ssm and CUDA"
+)
+@pytest.mark.parametrize("tokens", [1, 3, 10])
+def test_the_real_package_takes_our_weights_and_agrees(monkeypatch, tokens):
+    """mamba_ssm's own module against ours on the CPU, outputs and gradients, in float32."""
+    from mamba_ssm import Mamba
+
+    for place in (torch.backends.cudnn, torch.backends.cuda.matmul):
+        monkeypatch.setattr(place, "allow_tf32", False)
+    ours, theirs = mixer(), Mamba(d_model=32, d_state=16, d_conv=4, expand=2).cuda()
+    theirs.load_state_dict(ours.state_dict())
+    sequences = torch.randn(20, tokens, 32, generator=torch.Generator().manual_seed(1))
+    mine, other = sequences.clone().requires_grad_(), sequences.cuda().requires_grad_()
+    here, there = ours(mine), theirs(other)
+    assert torch.allclose(there.cpu(), here, atol=1e-5)
+    here.square().sum().backward()
+    there.square().sum().backward()
+    compared = {"sequences": (mine.grad, other.grad)}
+    named = dict(theirs.named_parameters())
+    compared |= {name: (parameter.grad, named[name].grad) for name, parameter in ours.named_parameters()}
+    for name, (expected, found) in compared.items():
+        assert float((found.cpu() - expected).norm()) <= 1e-5 * float(expected.norm()), name
 
 
 def test_parameters_are_mamba_ssms():
