@@ -2,6 +2,7 @@ rule claims:
     input:
         metrics=compared_metrics(*CLAIMED),
         beside=compared_files(*CLAIMED),
+        networks=compared_networks(*CLAIMED),
         claims=shipped("config/reported/claims.csv"),
         code=code("claims"),
     output:
@@ -12,6 +13,7 @@ rule claims:
             labels={"table": "claims", "form": "CSV"},
         ),
         markdown="results/claims.md",
+        tex="results/claims.tex",
     log:
         "results/logs/claims.log",
     benchmark:
@@ -24,5 +26,5 @@ rule claims:
     params:
         settings=claims_json(),
     shell:
-        "python -m stages.claims --metrics {input.metrics} --claims {input.claims} --out {output.csv}"
-        " --markdown {output.markdown} --settings {params.settings:q} --log {log}"
+        "python -m stages.claims --metrics {input.metrics} --networks {input.networks} --claims {input.claims}"
+        " --out {output.csv} --markdown {output.markdown} --tex {output.tex} --settings {params.settings:q} --log {log}"

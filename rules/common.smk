@@ -411,12 +411,12 @@ def compared_metrics(*names):
     return asked(files)
 
 
-def compared_networks(name):
-    """An input function with what the networks say of every fit of a comparison; nothing without weights."""
+def compared_networks(*names):
+    """An input function with what the networks say of every fit of comparisons; nothing without weights."""
 
     def files():
-        here = EXPERIMENT.weight_files()
-        return [f"{folder}/networks.csv" for folder in comparison(name).folders()] if here else []
+        folders = (folder for name in names for folder in comparison(name).folders())
+        return [f"{folder}/networks.csv" for folder in dict.fromkeys(folders)] if EXPERIMENT.weight_files() else []
 
     return asked(files)
 

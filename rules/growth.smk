@@ -2,6 +2,7 @@ rule growth:
     input:
         metrics=compared_metrics(*GROWTH),
         beside=compared_files(*GROWTH),
+        networks=compared_networks(*GROWTH),
         code=code("growth"),
     output:
         csv=report(
@@ -11,6 +12,7 @@ rule growth:
             labels={"table": "growth", "form": "CSV"},
         ),
         markdown="results/growth.md",
+        tex="results/growth.tex",
         plot=report(
             "results/growth.png",
             caption="../workflow/report/growth.rst",
@@ -29,5 +31,5 @@ rule growth:
     params:
         settings=growth_json(),
     shell:
-        "python -m stages.growth --metrics {input.metrics} --out {output.csv} --markdown {output.markdown}"
-        " --plot {output.plot} --settings {params.settings:q} --log {log}"
+        "python -m stages.growth --metrics {input.metrics} --networks {input.networks} --out {output.csv}"
+        " --markdown {output.markdown} --tex {output.tex} --plot {output.plot} --settings {params.settings:q} --log {log}"

@@ -13,6 +13,7 @@ rule protocol:
             labels={"table": "protocol", "form": "CSV"},
         ),
         markdown="results/protocol.md",
+        tex="results/protocol.tex",
     log:
         "results/logs/protocol.log",
     benchmark:
@@ -27,4 +28,4 @@ rule protocol:
         settings=EXPERIMENT.protocol_json(EXPERIMENT.suite, asset_variants()[0], EXPERIMENT.seeds[0]),
     shell:
         "python -m stages.protocol --views {input.views} --frames {input.frames} --truth {input.truth}"
-        " --out {output.csv} --markdown {output.markdown} --settings {params.settings:q} --log {log}"
+        " --out {output.csv} --markdown {output.markdown} --tex {output.tex} --settings {params.settings:q} --log {log}"

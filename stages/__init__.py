@@ -22,13 +22,13 @@ usd        sequence                             exports/sequence.usdc (extra [us
 metrics    views, sequence, frames, truth       metrics.csv
 networks   the same, public weights             networks.csv, features.npz
 tables     metrics of all scenes                results/table1.csv, .md, .tex
-protocol   views and truth of all scenes        results/protocol.csv, .md
+protocol   views and truth of all scenes        results/protocol.csv, .md, .tex
 ablations  metrics and counts of many fits      results/table2 to 5, comparison, sweep, sds, anchor_cost: 4 files each
 sudden     the same, of table 2                 results/sudden.csv, .md: around the largest change
-growth     the same, of clips of three lengths  results/growth.csv, .md, .png
+growth     the same, of clips of three lengths  results/growth.csv, .md, .tex, .png
 likeness   frames, generated anchors, truth     likeness.csv beside the anchors
 fusion     likeness of all anchors              results/anchors.csv, .md, .tex, .png
-claims     metrics of many fits                 results/claims.csv, .md
+claims     metrics of many fits                 results/claims.csv, .md, .tex
 page       frames, turning pictures, players    gallery.html: all scenes by all methods
 study      orbits of all methods, frames        study/: a blind page for participants; study_key.json
 preferences  saved answers, the study's key     results/table6.csv, .md, .tex

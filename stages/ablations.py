@@ -48,6 +48,7 @@ from stages.lib.scores import (
     read_networks,
     scene_scores,
     signed,
+    unranked_lines,
     views_compared,
     with_sets,
     write_csv,
@@ -198,6 +199,7 @@ def _mean_block(comparison: Comparison, rows: pd.DataFrame, table: list[dict]) -
         *grid_lines(titles + [heading(name, metrics[name]) for name in shown], lines),
         "",
         *(f"- `{name}` {reason}" for name, reason in missing.items() if reason),
+        *unranked_lines(run),
         *absent_lines(run, [name for name in metrics if name not in shown]),
     ]
 

@@ -1,12 +1,14 @@
 """claims: which directions of 4DSTR's tables our measurements agree with.
 
-Reads the metrics.csv of every fit of the comparison and of tables 2 to 5 (and what lies beside them), and the list of
-claims in config/reported/claims.csv; writes claims.csv and its Markdown twin.
+Reads the metrics.csv of every fit of the comparison and of tables 2 to 5 (and what lies beside them), networks.csv
+where there are any, and the list of claims in config/reported/claims.csv; writes claims.csv and its Markdown and LaTeX
+twins.
 
 Vocabulary
 ----------
 - A *claim* says that one variant is better than another by metrics of the paper; it is tested by one *proxy*, a
-  metric of ours, since the networks behind the paper's metrics are absent. `direction` says which proxy is better.
+  metric of ours, since the networks behind the paper's metrics may be absent. `direction` says which proxy is better.
+  Where networks have scored the fits, each claim is tested by the paper's own metrics as well.
 - *Difference*: the better variant's proxy minus the worse one's, paired by scene and seed; its interval is
   that of `stages.lib.statistics`.
 - *Verdict*: `agrees` or `disagrees` when the interval does not cover 0, else `not significant`; `not run` without a
@@ -18,9 +20,12 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import pandas as pd
+
 from stages import cli
 from stages.cli import Reporter, StageError
 from stages.contracts import replacing
+from stages.lib import latex
 from stages.lib.comparisons import ClaimsRun, Comparison
 from stages.lib.scores import (
     EXTRA_METRICS,
@@ -28,9 +33,11 @@ from stages.lib.scores import (
     SPEED_METRICS,
     fit_scores,
     grid_lines,
+    network_lines,
     provenance_lines,
     read_compared,
     read_csv,
+    read_networks,
     signed,
     write_csv,
 )
@@ -63,6 +70,10 @@ CLAIMS_COLUMNS = [
     "direction",
 ]
 HEADER = [*CLAIMS_COLUMNS, "suite", "n_objects", "n_seeds", "n_pairs", "difference", "low", "high", "verdict", "reason"]
+# The paper's metrics that networks compute, by our names: FID-VID most likely is frame FID, FVD most likely the
+# one-clip formula (config/reported/papers.csv).
+OWN_METRICS = {"FID-VID": "fid_frame", "FVD": "fvd_clip", "CLIP": "clip", "LPIPS": "lpips_vgg"}
+ARROWS = {"↑": "higher", "↓": "lower"}
 PROXIES = METRICS | EXTRA_METRICS | SPEED_METRICS
 
 
@@ -78,6 +89,20 @@ def read_claims(path: Path, comparisons: dict[str, Comparison]) -> list[dict]:
             if row[name] not in values:
                 raise StageError(f"{path}, line {line}: {name} is {row[name]!r}; expected one of {', '.join(values)}.")
     return rows.to_dict("records")
+
+
+def by_own_metrics(listed: list[dict]) -> list[dict]:
+    """The claims once more, each once by every metric of the paper that networks compute."""
+    found: dict[tuple, dict] = {}
+    for claim in listed:
+        printed = (claim[name].split("; ") for name in ("paper_metric", "paper_better", "paper_worse"))
+        for metric, better, worse in zip(*printed, strict=True):
+            word, arrow = metric.split()
+            if word in OWN_METRICS:
+                about = {"paper_metric": metric, "paper_better": better, "paper_worse": worse}
+                about |= {"proxy": OWN_METRICS[word], "direction": ARROWS[arrow]}
+                found.setdefault((*(claim[name] for name in ("table", "better", "worse")), word), claim | about)
+    return list(found.values())
 
 
 def _within(scores: dict[tuple[str, str], float], comparison: Comparison) -> dict[tuple[str, str], float]:
@@ -121,8 +146,10 @@ def judge(claim: dict, comparison: Comparison, scores: dict) -> dict:
 
 # ------------------------------------------------------------------ Markdown
 
+ABSENT = "need networks that are absent here"
+PRESENT = "are tested themselves, as fid_frame, fvd_clip, clip and lpips_vgg, beside the proxies"
 NOTES = [
-    "- The paper's FID-VID, FVD, CLIP and LPIPS need networks that are absent here, and its objects are others. What "
+    "- The paper's FID-VID, FVD, CLIP and LPIPS {networks}, and its objects are others. What "
     "is tested is the direction, by a proxy: FID-VID and FVD by tof, dtssd and warp_gap (how the clip moves), CLIP "
     "and LPIPS by psnr_masked, ssim and, for sudden changes, psnr_sudden (how each frame looks), fps by fps_network.",
     "- Difference: proxy of the better variant minus that of the worse, evaluation views, same scene and seed; mean "
@@ -137,16 +164,16 @@ NOTES = [
 ]
 
 
-def _summary_block(rows: list[dict]) -> list[str]:
-    """How often each verdict was given, by table."""
+def _summary(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
+    """Titles and cells: how often each verdict was given, by table."""
     counted = Counter((row["table"], row["verdict"]) for row in rows)
     tables = sorted({row["table"] for row in rows})
     lines = [[f"Table {table}", *(str(counted[table, one]) for one in VERDICTS)] for table in tables]
-    return grid_lines(["", *VERDICTS], lines)
+    return ["", *VERDICTS], lines
 
 
-def _claim_block(rows: list[dict]) -> list[str]:
-    """The claims of one table."""
+def _claims(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
+    """Titles and cells: the claims of one table."""
     lines = []
     for row in rows:
         metric, arrow = PROXIES[row["proxy"]], "↑" if row["direction"] == "higher" else "↓"
@@ -157,13 +184,14 @@ def _claim_block(rows: list[dict]) -> list[str]:
         numbers = [f"{row['n_objects']} × {row['n_seeds']}", signed(row["difference"], metric), interval]
         reason = f" ({row['reason']})" if row["reason"] else ""
         lines.append([claim, paper, f"{row['proxy']} {arrow}", *numbers, f"{row['verdict']}{reason}"])
-    return grid_lines(
-        ["claim", "paper", "our proxy", "objects × seeds", "mean difference", "95 % interval", "verdict"], lines
-    )
+    return ["claim", "paper", "our proxy", "objects × seeds", "mean difference", "95 % interval", "verdict"], lines
 
 
-def markdown_text(records: list[dict], rows: list[dict], comparisons: dict[str, Comparison]) -> str:
-    """The Markdown twin: summary, notes on the method, the claims table by table, provenance."""
+def markdown_text(records: list[dict], rows: list[dict], comparisons: dict[str, Comparison], scored: list[dict]) -> str:
+    """The Markdown twin: summary, notes on the method, the claims table by table, provenance.
+
+    scored: records of the networks.csv files.
+    """
     counts = Counter(row["verdict"] for row in rows)
     lines = [
         "# What 4DSTR's tables claim, by our proxies",
@@ -171,32 +199,55 @@ def markdown_text(records: list[dict], rows: list[dict], comparisons: dict[str, 
         f"Of {len(rows)} tests, {counts[AGREES]} agree with the paper's direction, {counts[DISAGREES]} disagree, "
         f"{counts[NOT_SIGNIFICANT]} are not significant and {counts[NOT_RUN]} were not run.",
         "",
-        *_summary_block(rows),
+        *grid_lines(*_summary(rows)),
         "",
         "## Method",
         "",
-        *NOTES,
+        *(note.format(networks=PRESENT if scored else ABSENT) for note in NOTES),
     ]
     for table in sorted({row["table"] for row in rows}):
         comparison = comparisons[TABLES[table]]
         seeds = ", ".join(map(str, comparison.seeds))
         lines += ["", f"## Table {table}", ""]
         lines += [f"Suite {comparison.suite} ({', '.join(comparison.scenes)}), seeds {seeds}.", ""]
-        lines += _claim_block([row for row in rows if row["table"] == table])
-    lines += ["", "## Provenance", "", *provenance_lines(records)]
+        lines += grid_lines(*_claims([row for row in rows if row["table"] == table]))
+    lines += ["", "## Provenance", "", *provenance_lines(records), *network_lines(scored)]
     return "\n".join(lines) + "\n"
 
 
-def main(metrics: list[Path], claims: Path, out: Path, markdown: Path, settings: ClaimsRun, report: Reporter) -> None:
+def latex_text(rows: list[dict]) -> str:
+    """The LaTeX twin: the summary, then the claims table by table."""
+    lines = latex.table("Directions of 4DSTR's tables by our proxies: verdicts", *_summary(rows))
+    for table in sorted({row["table"] for row in rows}):
+        titles, cells = _claims([row for row in rows if row["table"] == table])
+        plain = [[cell.replace("`", "") for cell in line] for line in cells]
+        lines += ["", *latex.table(f"Claims of 4DSTR's Table {table}", titles, plain, texts=3)]
+    return "\n".join(lines) + "\n"
+
+
+def main(
+    metrics: list[Path],
+    claims: Path,
+    out: Path,
+    markdown: Path,
+    tex: Path,
+    settings: ClaimsRun,
+    report: Reporter,
+    networks: list[Path] = (),
+) -> None:
     """Hold every claim against the fits."""
     comparisons = {comparison.name: comparison for comparison in settings.comparisons}
     listed = read_claims(claims, comparisons)
     records, rows = read_compared(sorted(metrics), settings.comparisons)
+    scored, network_rows = read_networks(sorted(networks), records)
+    if scored:
+        rows, listed = pd.concat([rows, network_rows], ignore_index=True), listed + by_own_metrics(listed)
     scores = fit_scores(rows)
     judged = [judge(claim, comparisons[TABLES[claim["table"]]], scores) for claim in listed]
     write_csv(out, HEADER, judged)
-    with replacing(markdown) as temporary:
-        temporary.write_text(markdown_text(records, judged, comparisons), encoding="utf-8")
+    for path, text in ((markdown, markdown_text(records, judged, comparisons, scored)), (tex, latex_text(judged))):
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     counts = Counter(row["verdict"] for row in judged)
     report.say(f"wrote {out}: " + ", ".join(f"{counts[one]} {one}" for one in VERDICTS))
 

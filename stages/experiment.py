@@ -260,13 +260,19 @@ class Experiment:
 
     # ---------------------------------------------------------------- the user study
 
-    def study_clips(self, suite: str, scenes: list[str], variants: list[str]) -> list[tuple[str, StudyClip]]:
-        """Path and name of every video of a study, scene by scene; raises SettingsError where there is no choice."""
+    def study_clips(self, suite: str, scenes: list[str], moving: list[str]) -> list[tuple[str, StudyClip]]:
+        """Path and name of every video of a study, scene by scene; raises SettingsError where there is no choice.
+
+        moving: the methods of ours that are compared unless `study.variants` names them.
+        """
         seed, others = self.seeds[0], self.config.study.others
+        chosen = self.config.study.variants
+        variants = moving if chosen is None else list(dict.fromkeys(chosen))
         if len(variants) + len(others) < 2:
             raise SettingsError(
                 f"a study compares at least two methods; got {', '.join([*variants, *others])}. Type "
-                "`variants: [stag4d, 4dstr]`, or name videos of another one in `study: {others: {theirs: folder}}`."
+                "`variants: [stag4d, 4dstr]`, or name videos of another one in `study: {others: {theirs: folder}}`; "
+                "`study: {variants: []}` compares videos of others alone."
             )
         found = []
         for scene in scenes:

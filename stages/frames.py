@@ -185,7 +185,7 @@ def _read(settings: FramesRun, report: Reporter) -> Source:
         clip,
         names,
         masks,
-        truth=np.stack([_stack([track.files[i] for i in index], report) for track in layout.truth]),
+        truth=_read_truth([[track.files[i] for i in index] for track in layout.truth], report),
         truth_azimuth_deg=np.array([track.azimuth_deg for track in layout.truth])[:, index],
         truth_elevation_deg=np.array([track.elevation_deg for track in layout.truth])[:, index]
         + settings.camera.elevation_deg,
@@ -213,6 +213,26 @@ def _stack(paths: Iterable[Path], report: Reporter) -> np.ndarray:
             "Export the frames again in one format."
         )
     return np.stack(pictures)
+
+
+def _read_truth(tracks: list[list[Path]], report: Reporter) -> np.ndarray:
+    """The ground-truth views (V, T, H, W, 4) of their files; raises StageError naming one that is opaque or odd."""
+    views: list[np.ndarray] = []
+    for files in tracks:
+        view = _stack(files, report)
+        if not images.has_alpha(view):
+            raise StageError(
+                f"{files[0]} is opaque, like every ground-truth picture of its view; expected RGBA files that are "
+                "transparent around the object, as this layout has. Export them again with alpha."
+            )
+        if views and view.shape != views[0].shape:
+            given, expected = (f"{shape[2]} x {shape[1]}" for shape in (view.shape, views[0].shape))
+            raise StageError(
+                f"{files[0]} is {given} pixels but {tracks[0][0]} is {expected}; expected one size for all "
+                "ground-truth views. Export them again at one size."
+            )
+        views.append(view)
+    return np.stack(views)
 
 
 def _read_masks(settings: FramesSettings, clip: np.ndarray, chosen: tuple[int, ...], total: int) -> np.ndarray:
@@ -362,11 +382,6 @@ def _truth(source: Source, n_frames: int, size: int) -> Truth:
     if source.truth is None:
         nothing = np.zeros((0, n_frames))
         return Truth(np.zeros((0, n_frames, size, size, 4), dtype=np.uint8), nothing, nothing.copy())
-    if not images.has_alpha(source.truth):
-        raise StageError(
-            "the ground-truth views are opaque everywhere; expected RGBA files, as this layout has. Export them again "
-            "with alpha."
-        )
     window = images.padded_square(*source.truth.shape[2:4])
     views = [
         np.stack([images.resample(picture, window, size) for picture in images.without_noise(view)])

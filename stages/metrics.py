@@ -4,8 +4,8 @@ Reads views.npz (our renders), frames.npz, anchors.npz, truth.npz, sequence.safe
 
 Conventions
 -----------
-- Pictures are read one after the other, so that memory does not grow with a clip's length; the gaussians of `jitter_*`
-  are in memory as a whole.
+- Pictures and gaussians are read one frame after the other and rows written as they come, so that memory does not grow
+  with a clip's length.
 - Views are paired as `stages/lib/pairing.py` says; only `evaluation` belongs into a comparison of methods. Views from
   outside (stage `outside`) come without sequence and anchors.
 - `sudden_pixels` and `psnr_sudden_frame` follow a sudden change frame by frame, of input and evaluation views.
@@ -42,6 +42,7 @@ from stages.lib.pairing import (
     provenance,
     write,
 )
+from stages.lib.rows import sequence_on_disk
 from stages.settings import MetricsRun, MetricsSettings
 
 NO_CHANGE = f"no pixel changes by more than {quality.SUDDEN_CHANGE} between two frames"
@@ -141,14 +142,13 @@ def main(
         kind.load(path, on_disk=True) for kind, path in ((Views, views), (Frames, frames), (Truth, truth))
     )
     anchored = Anchors.load(anchors[0], on_disk=True) if anchors else None
-    gaussians = Sequence.load(sequence[0]).at(clip.times) if sequence else None
+    gaussians = sequence_on_disk(sequence[0]).at(clip.times) if sequence else None
     check_clip(rendered, clip, anchored, held, gaussians)
     pairs = pair_views(rendered, clip, anchored, held)
     origin = rendered if gaussians is None else replace(rendered, record=gaussians.record)
     about = record(settings, "metrics", opencv=cv2.__version__, **provenance(origin, clip, anchored))
-    rows = list(score(pairs, gaussians, float(clip.radius), settings.metrics, report))
-    write(out, about, settings, rows)
-    report.say(f"wrote {out}: {len(rows)} rows, {len(rendered.kind)} views of {len(clip.rgba)} frames")
+    count = write(out, about, settings, score(pairs, gaussians, float(clip.radius), settings.metrics, report))
+    report.say(f"wrote {out}: {count} rows, {len(rendered.kind)} views of {len(clip.rgba)} frames")
 
 
 if __name__ == "__main__":

@@ -9,16 +9,18 @@ Conventions
   rounded to uint8 once, which is what a PNG on white holds.
 - `clip`: cosine of two image features, ours and the ground truth's of the same view and time (Consistent4D).
 - `clip_f`, `clip_o`: our definition of Orster's CLIP-F and CLIP-O, which no paper writes down: cosine of the *input*
-  frame with our render of the same time, from the input camera (front), and averaged over 36 cameras 10 degrees apart
-  at the input's elevation (orbit).
+  frame with our render of the same time, from the input camera (front), and from each of 36 cameras 10 degrees apart
+  at the input's elevation (orbit; a row a camera and frame, whose mean is the score).
 - `lpips_<backbone>`: at 512 x 512, a row a frame. `fvd_clip`: a row a view. `fid_frame`: a row a view, or one for the
   object, as `fid_grouping` says; over all objects it is taken by `tables`.
+- Pictures and gaussians are read frame by frame: memory does not grow with a clip's length, but for I3D, which takes a
+  clip whole by definition, and for the features that features.npz holds (2048 float64 a frame, view and side).
 - A network that cannot be had leaves its rows empty with the reason; the record holds each network's sha256.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +31,9 @@ from stages.contracts import Features, Frames, Sequence, Truth, Views
 from stages.lib import device as devices
 from stages.lib import frechet, images
 from stages.lib.drawing import draw_rgba
-from stages.lib.networks import Networks, features
+from stages.lib.networks import Loaded, Networks, features
 from stages.lib.pairing import NO_TRUTH, Pair, Row, check_clip, from_outside, pair_views, provenance, write
+from stages.lib.rows import sequence_on_disk
 from stages.settings import NetworksRun, NetworksSettings
 
 # Orster: "36 uniformly rendered orbital views" (section 5.1).
@@ -41,9 +44,9 @@ NO_SEQUENCE = "no gaussians to draw other views of: pictures from outside"
 NO_INPUT = "no render of the input view: pictures from outside"
 
 
-def on_white(rgba: np.ndarray) -> np.ndarray:
-    """Pictures (..., 3) uint8 on white of straight RGBA (..., 4)."""
-    return images.to_uint8(images.over_white(rgba))
+def on_white(rgba: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Pictures (H, W, 3) uint8 on white of straight RGBA (H, W, 4), one after the other."""
+    return (images.to_uint8(images.over_white(picture)) for picture in rgba)
 
 
 def _finite(name: str, values: np.ndarray) -> np.ndarray:
@@ -62,19 +65,24 @@ def _per_frame(pair: Pair, metric: str, values: np.ndarray | None, reason: str) 
 # ------------------------------------------------------------------ one fit
 
 
+def clip_of(network: Loaded, pictures: Iterable[np.ndarray], batch: int) -> np.ndarray:
+    """CLIP features (N, 512) of pictures (H, W, 3) uint8 by the papers' protocol."""
+    return features.clip_features(network, pictures, batch, features.PROTOCOL_SIDE)
+
+
 def clip_rows(pairs: list[Pair], loaded: Networks, batch: int) -> Iterator[Row]:
     """`clip` of every frame and evaluation view."""
     network = loaded.get("clip_vit_b32")
     for pair in pairs:
         values = None
         if network is not None:
-            ours, true = (features.clip_features(network, on_white(x), batch) for x in (pair.prediction, pair.truth))
+            ours, true = (clip_of(network, on_white(x), batch) for x in (pair.prediction, pair.truth))
             values = _finite(network.name, (ours * true).sum(axis=1))
         yield from _per_frame(pair, "clip", values, loaded.reasons.get("clip_vit_b32", ""))
 
 
 def orster_rows(views: Views, frames: Frames, sequence: Sequence | None, loaded: Networks, batch: int) -> Iterator[Row]:
-    """`clip_f` and `clip_o` of every frame."""
+    """`clip_f` of every frame, `clip_o` of every frame and camera of the orbit."""
     network = loaded.get("clip_vit_b32")
     times = range(len(frames.rgba))
     missing = loaded.reasons.get("clip_vit_b32", "")
@@ -83,14 +91,15 @@ def orster_rows(views: Views, frames: Frames, sequence: Sequence | None, loaded:
         yield Row("input", 0.0, None, "clip_f", None, missing or NO_INPUT)
         yield Row("orbit", None, None, "clip_o", None, missing or NO_SEQUENCE)
         return
-    query = features.clip_features(network, on_white(frames.rgba), batch)
-    found = _finite(network.name, (query * features.clip_features(network, on_white(front), batch)).sum(axis=1))
+    query = clip_of(network, on_white(frames.rgba), batch)
+    found = _finite(network.name, (query * clip_of(network, on_white(front), batch)).sum(axis=1))
     yield from (Row("input", 0.0, time, "clip_f", float(found[time])) for time in times)
     azimuth = np.arange(ORBIT_VIEWS) * (360.0 / ORBIT_VIEWS)
     cameras = frames.cameras(azimuth, np.full(ORBIT_VIEWS, float(frames.elevation_deg)))
     for time in times:
-        drawn = features.clip_features(network, on_white(draw_rgba(sequence.frame(time), cameras)), batch)
-        yield Row("orbit", None, time, "clip_o", float(_finite(network.name, drawn @ query[time]).mean()))
+        drawn = clip_of(network, on_white(draw_rgba(sequence.frame(time), cameras)), batch)
+        for angle, value in zip(azimuth, _finite(network.name, drawn @ query[time]), strict=True):
+            yield Row("orbit", float(angle), time, "clip_o", float(value))
 
 
 def lpips_rows(pairs: list[Pair], loaded: Networks, settings: NetworksSettings) -> Iterator[Row]:
@@ -102,7 +111,8 @@ def lpips_rows(pairs: list[Pair], loaded: Networks, settings: NetworksSettings) 
             values = None
             if network is not None:
                 ours, true = on_white(pair.prediction), on_white(pair.truth)
-                values = _finite(metric, features.lpips_distances(network, ours, true, batch))
+                found = features.lpips_distances(network, ours, true, batch, features.PROTOCOL_SIDE)
+                values = _finite(metric, found)
             yield from _per_frame(pair, metric, values, loaded.reasons.get(metric, ""))
 
 
@@ -196,8 +206,10 @@ def main(
 ) -> None:
     """Score with the networks whose weights are here; sequence is one file, or none for views from outside."""
     place = devices.choose(settings)
-    rendered, clip, held = Views.load(views), Frames.load(frames), Truth.load(truth)
-    gaussians = Sequence.load(sequence[0]) if sequence else None
+    rendered, clip, held = (
+        kind.load(path, on_disk=True) for kind, path in ((Views, views), (Frames, frames), (Truth, truth))
+    )
+    gaussians = sequence_on_disk(sequence[0]).at(clip.times) if sequence else None
     check_clip(rendered, clip, None, held, gaussians)
     loaded = Networks(place.device)
     rows, found = score(rendered, clip, held, gaussians, loaded, settings.networks, report)

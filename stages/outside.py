@@ -80,6 +80,9 @@ def tracks(folder: Path, n_frames: int) -> list[Track]:
         missing = [index for index in range(n_frames) if index not in present]
         if missing or len(files) != n_frames:
             also = "" if not missing else f"; {place / f'{missing[0]}.png'} is missing"
+            wanted = {present[index] for index in range(n_frames) if index in present}
+            further = [path for path in files if path not in wanted]
+            also += f"; {further[0]} has no frame in the ground truth" if further else ""
             raise StageError(
                 f"{place} holds {len(files)} frames, the ground truth has {n_frames}; expected 0.png to "
                 f"{n_frames - 1}.png{also}. Scores of unequal clips are not comparable: give every frame, or shorten "
@@ -124,9 +127,10 @@ def check_straight(track: Track, rgba: np.ndarray, truth: np.ndarray) -> None:
     if rim < RIM_PIXELS or bright > 0 or true_rim < RIM_PIXELS:
         return
     if true_bright > BRIGHT_RIM_FRACTION * true_rim:
+        first = next(file for file, picture in zip(track.files, rgba, strict=True) if bright_rim(picture)[0])
         raise StageError(
-            f"{track.folder} looks premultiplied: none of its {rim} half-transparent pixels is brighter than its "
-            f"alpha, {true_bright} of {true_rim} of the ground truth are; expected straight alpha. "
+            f"{first} looks premultiplied, with the rest of its view: none of its {rim} half-transparent pixels is "
+            f"brighter than its alpha, {true_bright} of {true_rim} of the ground truth are; expected straight alpha. "
             "Type `alpha: premultiplied` beside its path."
         )
 

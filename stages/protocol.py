@@ -1,6 +1,7 @@
 """protocol: how far each choice that the papers leave open moves each metric, for one method.
 
-Reads views.npz, frames.npz and truth.npz of every scene of one variant; writes protocol.csv and its Markdown page.
+Reads views.npz, frames.npz and truth.npz of every scene of one variant; writes protocol.csv, its Markdown
+page and its LaTeX twin.
 
 Vocabulary
 ----------
@@ -27,9 +28,9 @@ from stages import cli
 from stages.cli import Reporter, StageError
 from stages.contracts import Frames, Truth, Views, replacing
 from stages.lib import device as devices
-from stages.lib import frechet, images, quality
+from stages.lib import frechet, images, latex, quality
 from stages.lib.networks import Networks, features
-from stages.lib.networks.features import LPIPS_SHARE
+from stages.lib.networks.features import LPIPS_SHARE, SEGMENT_SHARE
 from stages.lib.pairing import check_clip, pair_views
 from stages.lib.scores import METRICS as TABLE_METRICS
 from stages.lib.scores import grid_lines, number_text, signed, write_csv
@@ -40,6 +41,7 @@ HEADER = ["choice", "base", "alternative", "metric", "base_value", "value", "dif
 MASK_ALPHA = 0.5
 # STAG4D was scored on 30 of 32 frames (its issues 10 and 20).
 FRAMES_LEFT_OUT = 2
+SMALL_SET = "biased upward where N is not far above the features' number, compare equal N only"
 TOO_SHORT = "too few frames to leave two out"
 
 
@@ -52,7 +54,7 @@ class Protocol:
     hard_alpha: bool = False
     """ground truth: only alpha 0 becomes white, other colours are kept as they are"""
     side: int | None = features.PROTOCOL_SIDE
-    """side to which pictures are resized before PSNR and SSIM; None = as rendered"""
+    """side to which pictures are resized before PSNR, SSIM, CLIP and LPIPS; None = as rendered"""
     legacy_range: bool = False
     """PSNR and SSIM with the pictures' own ranges"""
     pooled: bool = False
@@ -81,7 +83,9 @@ class Choice:
     why: str
 
 
-IMAGE_METRICS = ("psnr", "ssim", "clip", "lpips", "fvd", "fid_frame")
+IMAGE_METRICS = ("psnr", "ssim", "clip", "lpips", "fvd", "fvd_set", "fid_frame", "fid_vid3d")
+# The script resizes for these alone: the other networks have sides of their own.
+SIZED_METRICS = ("psnr", "ssim", "clip", "lpips")
 CHOICES = (
     Choice(
         "frames", "all", "last two left out", Protocol(left_out=FRAMES_LEFT_OUT), IMAGE_METRICS,
@@ -91,8 +95,8 @@ CHOICES = (
         "background", "blend", "hard alpha", Protocol(hard_alpha=True), IMAGE_METRICS,
         "blend on white (training reader) or only alpha 0 made white (option of the scoring script)",
     ),
-    Choice("size", "512", "256", Protocol(side=256), ("psnr", "ssim"), "test set is 256, the script resizes to 512"),
-    Choice("size", "512", "as rendered", Protocol(side=None), ("psnr", "ssim"), "no resize at all"),
+    Choice("size", "512", "256", Protocol(side=256), SIZED_METRICS, "test set is 256, the script resizes to 512"),
+    Choice("size", "512", "as rendered", Protocol(side=None), SIZED_METRICS, "no resize at all"),
     Choice(
         "data range", "255", "the pictures' own", Protocol(legacy_range=True), ("psnr", "ssim"),
         "no data_range is passed in the script; torchmetrics before 1.8 then took the pictures' own",
@@ -221,7 +225,8 @@ def clip(scenes: list[Scene], protocol: Protocol, loaded: Networks, pixels: Pixe
     network = loaded.get("clip_vit_b32")
     if network is None:
         return None
-    sides = [[features.clip_features(network, _flat(x), batch) for x in pictures(s, protocol)] for s in scenes]
+    call = partial(features.clip_features, network, batch=batch, side=protocol.side)
+    sides = [[call(_flat(x)) for x in pictures(scene, protocol)] for scene in scenes]
     return float(np.mean([(ours * true).sum(axis=1).mean() for ours, true in sides]))
 
 
@@ -229,10 +234,9 @@ def lpips(scenes: list[Scene], protocol: Protocol, loaded: Networks, pixels: Pix
     network = loaded.get(f"lpips_{protocol.backbone}")
     if network is None:
         return None
+    call = partial(features.lpips_distances, network, batch=max(1, batch // LPIPS_SHARE), side=protocol.side)
     both = [map(_flat, pictures(scene, protocol)) for scene in scenes]
-    return float(
-        np.mean([features.lpips_distances(network, *pair, max(1, batch // LPIPS_SHARE)).mean() for pair in both])
-    )
+    return float(np.mean([call(*pair).mean() for pair in both]))
 
 
 def fvd(scenes: list[Scene], protocol: Protocol, loaded: Networks, pixels: Pixels, batch: int) -> float | None:
@@ -243,6 +247,19 @@ def fvd(scenes: list[Scene], protocol: Protocol, loaded: Networks, pixels: Pixel
     if protocol.set_distance:
         return frechet.fvd_set(*(np.concatenate([pair[side] for pair in both]) for side in (0, 1)))
     return float(np.mean([np.mean([frechet.fvd_clip(p, t) for p, t in zip(*pair, strict=True)]) for pair in both]))
+
+
+def fvd_set(scenes: list[Scene], protocol: Protocol, loaded: Networks, pixels: Pixels, batch: int) -> float | None:
+    return fvd(scenes, replace(protocol, set_distance=True), loaded, pixels, batch)
+
+
+def fid_vid3d(scenes: list[Scene], protocol: Protocol, loaded: Networks, pixels: Pixels, batch: int) -> float | None:
+    network = loaded.get("resnet3d_kinetics")
+    if network is None:
+        return None
+    call = partial(features.resnet3d_features, network, batch=max(1, batch // SEGMENT_SHARE))
+    both = [[np.stack([call(clip) for clip in x]) for x in pictures(s, protocol)] for s in scenes]
+    return frechet.fid_vid3d(*(np.concatenate([pair[side] for pair in both]) for side in (0, 1)))
 
 
 def fid_frame(scenes: list[Scene], protocol: Protocol, loaded: Networks, pixels: Pixels, batch: int) -> float | None:
@@ -265,13 +282,35 @@ METRICS: dict[str, Metric] = {
     "clip": clip,
     "lpips": lpips,
     "fvd": fvd,
+    "fvd_set": fvd_set,
     "fid_frame": fid_frame,
+    "fid_vid3d": fid_vid3d,
 }
-NETWORK = {"clip": "clip_vit_b32", "fvd": "i3d_kinetics", "fid_frame": "inception_fid"}
+NETWORK = {
+    "clip": "clip_vit_b32",
+    "fvd": "i3d_kinetics",
+    "fvd_set": "i3d_kinetics",
+    "fid_frame": "inception_fid",
+    "fid_vid3d": "resnet3d_kinetics",
+}
+SET_METRICS = ("fvd_set", "fid_vid3d")
+ONE_CLIP = "one clip; a distance between sets needs at least 2"
 
 
 def _network(metric: str, protocol: Protocol) -> str:
     return f"lpips_{protocol.backbone}" if metric == "lpips" else NETWORK.get(metric, "")
+
+
+def set_size(metric: str, protocol: Protocol, scenes: list[Scene]) -> int | None:
+    """How many clips a side a metric's number is a set distance of; None where it is none."""
+    is_set = metric in SET_METRICS or (metric == "fvd" and protocol.set_distance)
+    return sum(len(scene.truth) for scene in scenes) if is_set else None
+
+
+def _measured(metric: str, value: float | None) -> float | None:
+    if value is not None and not np.isfinite(value):
+        raise StageError(f"{metric} is {value}; expected a number. The weights of its network may be damaged.")
+    return value
 
 
 def table(scenes: list[Scene], loaded: Networks, batch: int, report: Reporter) -> list[dict]:
@@ -284,12 +323,18 @@ def table(scenes: list[Scene], loaded: Networks, batch: int, report: Reporter) -
     for choice in CHOICES:
         for metric in choice.metrics:
             measure = partial(METRICS[metric], scenes, loaded=loaded, pixels=pixels, batch=batch)
-            short = choice.protocol.left_out and n_frames - choice.protocol.left_out < 2
+            sizes = [set_size(metric, one, scenes) for one in (BASE, choice.protocol)]
+            unfit = TOO_SHORT if choice.protocol.left_out and n_frames - choice.protocol.left_out < 2 else ""
+            unfit = ONE_CLIP if sizes[1] == 1 else unfit
             if metric not in base:
-                base[metric] = measure(protocol=BASE)
-            value = None if short or base[metric] is None else measure(protocol=choice.protocol)
+                base[metric] = None if sizes[0] == 1 else _measured(metric, measure(protocol=BASE))
+            value = None
+            if not unfit and base[metric] is not None:
+                value = _measured(metric, measure(protocol=choice.protocol))
             reasons = [loaded.reasons.get(_network(metric, one), "") for one in (BASE, choice.protocol)]
-            reason = "" if value is not None else TOO_SHORT if short else next(filter(None, reasons), "")
+            reason = unfit or next(filter(None, reasons), "")
+            if value is not None:
+                reason = "" if sizes[1] is None else f"one set of {sizes[1]} clips a side: {SMALL_SET}"
             difference = None if value is None or base[metric] is None else value - base[metric]
             rows.append(
                 {
@@ -311,18 +356,26 @@ def table(scenes: list[Scene], loaded: Networks, batch: int, report: Reporter) -
 # ------------------------------------------------------------------ writing
 
 
-def markdown_text(rows: list[dict], settings: ProtocolRun, scenes: list[Scene], loaded: Networks) -> str:
-    """The page: a grid of the numbers, then what is empty and why."""
-    header = ["choice", "base", "alternative", "metric", "base value", "value", "difference", "why it is open"]
-    grid, empty = [], {}
-    for row in rows:
-        if row["value"] is None:
-            empty.setdefault(row["reason"], []).append(f"{row['metric']} ({row['choice']}: {row['alternative']})")
-            continue
+def grid(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
+    """Titles and cells of the rows that have a number."""
+    titles = ["choice", "base", "alternative", "metric", "base value", "value", "difference", "why it is open"]
+    lines = []
+    for row in (row for row in rows if row["value"] is not None):
         metric = TABLE_METRICS[row["metric"]]
         cells = [number_text(row[name], metric.digits) for name in ("base_value", "value")]
         named = [row["choice"], row["base"], row["alternative"], f"{row['metric']} {metric.arrow}"]
-        grid.append([*named, *cells, signed(row["difference"], metric), row["why"]])
+        lines.append([*named, *cells, signed(row["difference"], metric), row["why"]])
+    return titles, lines
+
+
+def markdown_text(rows: list[dict], settings: ProtocolRun, scenes: list[Scene], loaded: Networks) -> str:
+    """The page: a grid of the numbers, then what is empty and why."""
+    empty, noted = {}, {}
+    for row in rows:
+        if row["value"] is None:
+            empty.setdefault(row["reason"], []).append(f"{row['metric']} ({row['choice']}: {row['alternative']})")
+        elif row["reason"]:
+            noted.setdefault(row["reason"], []).append(f"{row['metric']} ({row['alternative']})")
     n_views, n_frames, height, width = scenes[0].truth.shape[:4]
     lines = [
         "# What the open choices are worth",
@@ -332,12 +385,20 @@ def markdown_text(rows: list[dict], settings: ProtocolRun, scenes: list[Scene], 
         "thing of the base protocol: all frames, blended on white, 512 x 512, data range 255, views by camera, FID a "
         "view.",
         "",
-        *grid_lines(header, grid),
+        *grid_lines(*grid(rows)),
         "",
+        *(f"- {', '.join(names)}: {reason}" for reason, names in noted.items()),
         *(f"- without a number: {', '.join(names)}: {reason}" for reason, names in empty.items()),
         *(f"- network {name}: {digest}" for name, digest in sorted(loaded.digests.items())),
     ]
     return "\n".join(lines) + "\n"
+
+
+def latex_text(rows: list[dict], settings: ProtocolRun) -> str:
+    """The LaTeX twin: the rows that have a number, without the reasons for a choice."""
+    titles, lines = grid(rows)
+    caption = f"What the open choices are worth: {settings.title}, suite {settings.suite}"
+    return "\n".join(latex.table(caption, titles[:-1], [line[:-1] for line in lines], texts=4)) + "\n"
 
 
 def read(views: list[Path], frames: list[Path], truth: list[Path]) -> list[Scene]:
@@ -363,6 +424,7 @@ def main(
     truth: list[Path],
     out: Path,
     markdown: Path,
+    tex: Path,
     settings: ProtocolRun,
     report: Reporter,
 ) -> None:
@@ -372,8 +434,12 @@ def main(
     scenes = read(views, frames, truth)
     rows = table(scenes, loaded, settings.networks.batch, report)
     write_csv(out, HEADER, rows)
-    with replacing(markdown) as temporary:
-        temporary.write_text(markdown_text(rows, settings, scenes, loaded), encoding="utf-8")
+    for path, text in (
+        (markdown, markdown_text(rows, settings, scenes, loaded)),
+        (tex, latex_text(rows, settings)),
+    ):
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     report.say(f"wrote {out}: {len(rows)} rows of {len(scenes)} scenes")
 
 

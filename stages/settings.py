@@ -522,6 +522,9 @@ class StudySettings(Section):
     key: str | None = Field(
         None, description="key of the study that they answered; null = the suite's own, results/<suite>/study_key.json"
     )
+    variants: list[str] | None = Field(
+        None, description="methods of ours that are compared; null = all variants that move, [] = those of others alone"
+    )
     others: dict[str, str] = Field(
         {}, description="further methods: a name, and a folder with <scene>.mp4 as large and long as our orbit.mp4"
     )

@@ -30,6 +30,7 @@ from stages import cli
 from stages.cli import Reporter, StageError
 from stages.contracts import Frames, replacing, replacing_folder
 from stages.lib import images, video
+from stages.lib.images import ImageError
 from stages.lib.studies import FORMAT, QUESTIONS, Key, KeyClip, KeyScene, digest, study_id
 from stages.settings import StudyClip, StudyRun
 
@@ -70,12 +71,15 @@ def by_scene(clips: list[Path], named: list[StudyClip]) -> dict[str, list[tuple[
 def copy_scene(items: list[tuple[Path, StudyClip]], frames: Frames, folder: Path) -> tuple[str, KeyScene]:
     """Put a scene's source and clips into the folder as <id>.mp4; return the source's id and the scene's key.
 
-    Raises StageError when its clips differ in length, size or rate.
+    Raises StageError when its clips differ in length, size or rate, or when one is no video.
     """
     shapes, clips = {}, []
     for path, clip in items:
         copied = folder / "copied.mp4"
-        shapes[path] = video.write_copy(copied, path)
+        try:
+            shapes[path] = video.write_copy(copied, path)
+        except ImageError as error:
+            raise StageError(str(error)) from None
         name = digest("clip", clip.scene, clip.variant, copied.read_bytes())
         copied.rename(folder / f"{name}.mp4")
         clips.append(KeyClip(id=name, variant=clip.variant, title=clip.title))
@@ -91,6 +95,12 @@ def copy_scene(items: list[tuple[Path, StudyClip]], frames: Frames, folder: Path
     video.write_mp4(folder / f"{source}.mp4", source_pictures(frames, first[1].frames), first[1].fps)
     scene = items[0][1].scene
     return source, KeyScene(id=digest("scene", scene, source), scene=scene, clips=sorted(clips, key=lambda one: one.id))
+
+
+def prompt_of(frames: Frames) -> str | None:
+    """The text that a scene's clip was generated of; None for scenes that have a clip."""
+    scene = frames.record.get("settings", {}).get("scene", {})
+    return scene["source"] if scene.get("kind") == "prompt" else None
 
 
 def assemble(parts: Mapping[str, str], told: dict, embedded: Mapping[str, bytes]) -> str:
@@ -135,12 +145,13 @@ def main(
     scenes, texts = by_scene(clips, settings.clips), read_parts(parts)
     if len(frames) != len(scenes):
         raise StageError(f"--frames are {len(frames)} for {len(scenes)} scenes; expected one a scene, in their order.")
-    sources, keys = {}, []
+    sources, prompts, keys = {}, {}, []
     with TemporaryDirectory() as temporary:
         made = Path(temporary)
         for done, (items, path) in enumerate(zip(scenes.values(), frames, strict=True), 1):
-            source, found = copy_scene(items, Frames.load(path), made)
-            sources[found.id] = source
+            clip = Frames.load(path)
+            source, found = copy_scene(items, clip, made)
+            sources[found.id], prompts[found.id] = source, prompt_of(clip)
             keys.append(found)
             report.progress(done, len(scenes))
         # In the order of ids: that of the scenes' names and of the methods is the key's.
@@ -148,6 +159,7 @@ def main(
         study = study_id(shown)
         told = {"study": study, "format": FORMAT, "questions": QUESTIONS, "scenes": shown}
         told["sources"] = {scene: sources[scene] for scene in shown}
+        told["prompts"] = {scene: prompts[scene] for scene in shown if prompts[scene]}
         videos = {path.stem: path.read_bytes() for path in sorted(made.iterdir())}
     size = sum(map(len, videos.values())) / MEGABYTE
     inside = size <= settings.embed_mb

@@ -26,6 +26,7 @@ from stages.lib import reported as papers_reported
 from stages.lib.scores import (
     HEADER,
     METRICS,
+    OTHER_NETWORKS,
     ROW,
     absent_lines,
     grid_lines,
@@ -34,12 +35,14 @@ from stages.lib.scores import (
     metric_columns,
     network_lines,
     number_text,
+    other_network_rows,
     provenance_lines,
     read_all,
     read_csv,
     read_networks,
     scene_scores,
     signed,
+    unranked_lines,
     with_sets,
     write_csv,
 )
@@ -96,7 +99,16 @@ def _measured_block(rows: list[dict]) -> list[str]:
     titles = ["method", "supervision", "anchors", "scenes", "seeds", "device"]
     header = titles + [heading(name, METRICS[name]) for name in shown]
     lines = grid_lines(header, [[row[c] for c in about] + line for row, line in zip(rows, cells, strict=True)])
-    return [*lines, "", *absent_lines(rows, [name for name in METRICS if name not in shown])]
+    return [*lines, "", *unranked_lines(rows), *absent_lines(rows, [name for name in METRICS if name not in shown])]
+
+
+def _networks_block(rows: list[dict]) -> list[str]:
+    """What networks say beside the table's columns, of one suite at one length and size."""
+    shown, cells = metric_columns(rows, OTHER_NETWORKS)
+    header = ["method", "anchors", *(heading(name, OTHER_NETWORKS[name]) for name in shown)]
+    lines = [[row["method"], row["anchors"], *line] for row, line in zip(rows, cells, strict=True)]
+    absent = absent_lines(rows, [name for name in OTHER_NETWORKS if name not in shown])
+    return [*grid_lines(header, lines), "", *unranked_lines(rows), *absent] if shown else absent
 
 
 def _reported_block(rows: list[dict]) -> list[str]:
@@ -184,7 +196,8 @@ def latex_text(measured: list[dict], reported: list[dict], papers: pd.DataFrame)
         shown, cells = metric_columns(rows, METRICS)
         header = ["method", *(heading(name, METRICS[name]) for name in shown)]
         body = [[row["method"], *line] for row, line in zip(rows, cells, strict=True)]
-        lines += ["", *latex.table(f"Measured: {suite}, {frames} frames, {size}", header, body)]
+        lines += ["", *(f"% {line}" for line in unranked_lines(rows))]
+        lines += latex.table(f"Measured: {suite}, {frames} frames, {size}", header, body)
     if reported:
         shown = [name for name in METRICS if any(row[name] for row in reported)]
         header = ["method", *(heading(name, METRICS[name]) for name in shown)]
@@ -200,17 +213,27 @@ def markdown_text(
     measured: list[dict],
     reported: list[dict],
     networks: list[dict],
+    others: list[dict],
     papers: pd.DataFrame,
 ) -> str:
-    """The Markdown twin: measured blocks, reported block, per scene, against the floor, provenance."""
+    """The Markdown twin: measured blocks, reported block, per scene, against the floor, provenance.
+
+    networks: records of the networks.csv files; others: measured rows with OTHER_NETWORKS, none without such files.
+    """
     lines = ["# Table 1", "", "Best measured value of a block in bold, second underlined."]
     for (suite, frames, size), rows in blocks_of(measured).items():
         lines += ["", f"## Measured: {suite}, {frames} frames, {size}", "", *_measured_block(rows)]
+    for (suite, frames, size), rows in blocks_of(others).items():
+        lines += ["", f"## Further scores by networks: {suite}, {frames} frames, {size}", ""]
+        lines += ["`clip_f`, `clip_o`: our definition of Orster's CLIP-F and CLIP-O, against the input frame.", ""]
+        lines += _networks_block(rows)
     if reported:
         lines += ["", "## Reported by papers (not measured here, not comparable with the rows above)", ""]
         lines += _reported_block(reported)
-    others = [line for name in PAPERS for line in papers_reported.markdown_lines(papers, *name)]
-    lines += ["", "<details><summary>Other tables of the papers</summary>", "", *others, "</details>"] if others else []
+    printed = [line for name in PAPERS for line in papers_reported.markdown_lines(papers, *name)]
+    lines += (
+        ["", "<details><summary>Other tables of the papers</summary>", "", *printed, "</details>"] if printed else []
+    )
     lines += ["", "## Scene by scene, dB", "", "Input and anchors are training views.", "", *_scene_block(scores)]
     lines += ["", f"## Difference to `{FLOOR}`, scene by scene", ""]
     lines += ["Method minus floor; evaluation views unless named. ↑: above 0 is better, ↓: below 0 is.", ""]
@@ -236,11 +259,12 @@ def main(
     rows = pd.concat([rows, network_rows], ignore_index=True) if scored else rows
     scores = scene_scores(rows)
     measured = with_sets(measured_rows(rows, scores), networks, records, scored)
+    others = other_network_rows(rows, scores, scored) if scored else []
     printed, copied = reported_rows(read_reported(reported)), papers_reported.read(papers)
     report.progress(2, 3)
     write_csv(out, HEADER, measured + printed)
     for path, text in (
-        (markdown, markdown_text(records, scores, measured, printed, scored, copied)),
+        (markdown, markdown_text(records, scores, measured, printed, scored, others, copied)),
         (tex, latex_text(measured, printed, copied)),
     ):
         with replacing(path) as temporary:

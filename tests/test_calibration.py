@@ -1,7 +1,8 @@
 """What each metric must say of each perturbation (calibration.csv), against the ground truth of a known clip.
 
 Rows of networks run where their weights are and are skipped, by name, elsewhere: with random weights they would say
-nothing. `expected` compares with the score of the ground truth itself; `direction` is the better way.
+nothing. `expected` compares with the score of the ground truth itself, which must be the metric's best value (BEST);
+`direction` is the better way.
 """
 
 from __future__ import annotations
@@ -26,12 +27,19 @@ with open(Path(__file__).parent / "calibration.csv", encoding="utf-8", newline="
     ROWS = list(csv.DictReader(_file))
 NETWORK_OF = {
     "clip": "clip_vit_b32",
+    "clip_f": "clip_vit_b32",
+    "clip_o": "clip_vit_b32",
     "lpips_vgg": "lpips_vgg",
+    "lpips_alex": "lpips_alex",
+    "lpips_squeeze": "lpips_squeeze",
     "fvd_clip": "i3d_kinetics",
     "fvd_set": "i3d_kinetics",
     "fid_frame": "inception_fid",
     "fid_vid3d": "resnet3d_kinetics",
 }
+# What the ground truth itself scores; a distance from it is 0.
+BEST = {metric: 100.0 for metric in ("psnr", "psnr_masked", "psnr_legacy", "psnr_sudden")}
+BEST |= {metric: 1.0 for metric in ("ssim", "ssim_masked", "ssim_legacy", "iou", "clip", "clip_f", "clip_o")}
 # Differences below this are rounding of float32 pictures.
 EQUAL = 1e-6
 
@@ -60,12 +68,12 @@ def with_network(metric: str, name: str) -> float:
     """The score of a network metric of one perturbation; clips in a set are the four turns of the clip."""
     network = loaded(NETWORK_OF[metric])
     ours, true = (images.to_uint8(images.over_white(clip)) for clip in (PERTURBATIONS[name](truth()), truth()))
-    if metric == "clip":
-        return float(
-            (features.clip_features(network, ours, 8) * features.clip_features(network, true, 8)).sum(1).mean()
-        )
-    if metric == "lpips_vgg":
-        return float(features.lpips_distances(network, ours, true, 8).mean())
+    if metric in ("clip", "clip_f", "clip_o"):
+        # The clip is its own input view, and the orbit that of an object which looks alike from all sides.
+        sides = (features.clip_features(network, clip, 8, features.PROTOCOL_SIDE) for clip in (ours, true))
+        return float(np.prod(list(sides), axis=0).sum(axis=1).mean())
+    if metric.startswith("lpips"):
+        return float(features.lpips_distances(network, ours, true, 8, features.PROTOCOL_SIDE).mean())
     if metric == "fvd_clip":
         return frechet.fvd_clip(*(features.i3d_logits(network, clip) for clip in (ours, true)))
     if metric == "fid_frame":
@@ -95,6 +103,8 @@ def test_calibration(row):
     score = (
         (lambda one: with_network(metric, one)) if metric in NETWORK_OF else (lambda one: without_networks(one)[metric])
     )
+    if name == "identity":
+        assert score(name) == pytest.approx(BEST.get(metric, 0.0), abs=EQUAL)
     assert verdict(row["direction"], score("identity"), score(name)) == row["expected"]
 
 
@@ -102,7 +112,11 @@ def test_the_table_is_whole():
     cells = [(row["metric"], row["perturbation"]) for row in ROWS]
     metrics = {row["metric"] for row in ROWS}
     assert len(cells) == len(set(cells)) == len(metrics) * len(PERTURBATIONS)
-    assert metrics >= {*METRICS, *quality.FRAME_METRICS, *quality.CLIP_METRICS, quality.SUDDEN_METRIC}
+    assert metrics >= {*METRICS, *quality.FRAME_METRICS, *quality.CLIP_METRICS, quality.SUDDEN_METRIC, *NETWORK_OF}
+    assert set(NETWORK_OF) >= {"clip_f", "clip_o", "lpips_vgg", "lpips_alex", "lpips_squeeze"}
+    assert {row["expected"] for row in ROWS if row["perturbation"] == "identity"} == {"equal"}
+    # Which way is better, and which value is best, must not contradict each other.
+    assert all((row["metric"] in BEST) == (row["direction"] == "↑") for row in ROWS)
     assert {row["expected"] for row in ROWS} == {"worse", "equal", "better", "undefined"}
     assert all(len(row["why"]) > 5 for row in ROWS)
     for row in ROWS:

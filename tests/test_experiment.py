@@ -315,6 +315,20 @@ def test_a_study_is_every_scene_by_every_method_and_the_others(tmp_path):
     assert set(run) == {"seed", "device", "threads", "suite", "embed_mb", "clips"}
 
 
+def test_a_study_of_other_videos_alone_needs_no_fit(tmp_path):
+    others = {name: str(tmp_path / name) for name in ("theirs", "hers")}
+    for folder in others.values():
+        Path(folder).mkdir()
+        (Path(folder) / "walk.mp4").touch()
+    found = experiment(study={"variants": [], "others": others})
+    clips = found.study_clips("embedded", ["walk"], ["stag4d", "4dstr"])
+    assert [path for path, _ in clips] == [f"{folder}/walk.mp4" for folder in others.values()]
+    found = experiment(study={"variants": ["gru"], "others": others})
+    assert [clip.variant for _, clip in found.study_clips("embedded", ["walk"], ["stag4d"])] == ["gru", *others]
+    with pytest.raises(SettingsError, match=r"`study: \{variants: \[\]\}` compares videos of others alone"):
+        experiment(study={"variants": ["gru"]}).study_clips("embedded", ["walk"], ["stag4d", "4dstr"])
+
+
 def test_a_study_without_a_choice_or_a_video_is_refused(tmp_path):
     with pytest.raises(SettingsError, match="compares at least two methods; got stag4d"):
         experiment().study_clips("embedded", ["walk"], ["stag4d"])

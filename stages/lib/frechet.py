@@ -26,13 +26,15 @@ from typing import Literal
 
 import numpy as np
 
+from stages.cli import StageError
+
 Grouping = Literal["view", "object", "all"]
 
 # A covariance loses exact symmetry to rounding only; more than this, relative to its largest entry, is no covariance.
 SYMMETRY_TOLERANCE = 1e-6
 
 
-class FrechetError(ValueError):
+class FrechetError(StageError):
     """Features that no distance exists for; the text says which, what was found and what was expected."""
 
 

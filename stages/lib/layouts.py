@@ -205,6 +205,22 @@ def _consecutive(folder: Path, prefix: str, suffix: str, count: int | None = Non
     return tuple(folder / f"{prefix}{index}{suffix}" for index in range(expected))
 
 
+def _truth_files(folder: Path, prefix: str, n_frames: int) -> tuple[Path, ...]:
+    """folder/{prefix}{i}.png for every input frame; raises SettingsError when one is missing or has no input frame.
+
+    Scores of unequal clips are not comparable, and public scripts cut the longer one without a word.
+    """
+    files = _consecutive(folder, prefix, ".png", n_frames)
+    further = sorted(index for index in _numbered(folder, prefix, ".png") if index >= n_frames)
+    if further:
+        raise SettingsError(
+            f"{folder / f'{prefix}{further[0]}.png'} has no input frame: the input holds {n_frames}, the ground truth "
+            f"{n_frames + len(further)}; expected equally many. Restore the missing input frames, or remove "
+            f"{prefix}{further[0]}.png and what follows; to score fewer frames of both type `frames.last`."
+        )
+    return files
+
+
 def _still(path: Path) -> Path:
     if not path.is_file() or path.suffix.lower() not in IMAGE_SUFFIXES:
         state = "is no picture" if path.is_file() else "is a folder" if path.is_dir() else "does not exist"
@@ -254,7 +270,7 @@ def _consistent4d(path: Path) -> Layout:
     tracks = []
     for view, azimuth_deg in enumerate(CONSISTENT4D_AZIMUTH_DEG):
         folder = root / "eval_gt" / path.name / f"eval_{view}"
-        files = _consecutive(folder, "", ".png", len(frames))
+        files = _truth_files(folder, "", len(frames))
         tracks.append(Track(folder.name, files, (azimuth_deg,) * len(files), (0.0,) * len(files)))
     return Layout(frames=frames, truth=tuple(tracks))
 
@@ -264,6 +280,6 @@ def _diffusion4d(folder: Path) -> Layout:
     frames = _consecutive(folder, "front_frame", ".png")
     if not _numbered(folder, "multi_frame", ".png"):
         return Layout(frames=frames)
-    files = _consecutive(folder, "multi_frame", ".png", len(frames))
+    files = _truth_files(folder, "multi_frame", len(frames))
     azimuth_deg = tuple(360.0 * index / max(len(files) - 1, 1) for index in range(len(files)))
     return Layout(frames=frames, truth=(Track("orbit", files, azimuth_deg, (0.0,) * len(files)),))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -211,11 +211,15 @@ def provenance(views: Views, frames: Frames, anchors: Anchors | None) -> dict[st
     }
 
 
-def write(out: Path, about: dict, settings: ScoredRun, rows: list[Row]) -> None:
-    """Write metrics.csv atomically."""
+def write(out: Path, about: dict, settings: ScoredRun, rows: Iterable[Row]) -> int:
+    """Write metrics.csv atomically, each row as it comes; returns how many there were."""
+    count = 0
     prefix = (settings.suite, settings.scene, settings.variant, settings.seed)
     with replacing(out) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         file.write(f"# {json.dumps(about, sort_keys=True)}\n")
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(HEADER)
-        writer.writerows((*prefix, *row.cells()) for row in rows)
+        for row in rows:
+            writer.writerow((*prefix, *row.cells()))
+            count += 1
+    return count

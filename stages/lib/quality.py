@@ -45,7 +45,7 @@ BOUNDARY_RELATIVE, BOUNDARY_ABSOLUTE = 0.01, 0.002
 # changes suddenly: far above noise and shading, below an object's edge passing over its background.
 SUDDEN_CHANGE = 0.1
 
-FRAME_METRICS = ("psnr", "psnr_masked", "ssim", "ssim_masked", "iou")
+FRAME_METRICS = ("psnr", "psnr_masked", "ssim", "ssim_masked", "iou", "psnr_legacy", "ssim_legacy")
 SUDDEN_METRIC = "psnr_sudden"
 # Frame by frame: how many pixels changed since the frame before, and the error where the clip changes most.
 CHANGE_METRICS = ("sudden_pixels", "psnr_sudden_frame")
@@ -131,8 +131,11 @@ def psnr_legacy(prediction: np.ndarray, truth: np.ndarray) -> float:
 
 def ssim_legacy(prediction: np.ndarray, truth: np.ndarray) -> float:
     """Mean SSIM with the larger of the two pictures' ranges (torchmetrics without `data_range`); pictures (H, W, 3)."""
-    data_range = max(picture_range(prediction), picture_range(truth))
-    return float(ssim_map(prediction, truth, data_range).mean(dtype=np.float64))
+    return float(ssim_map(prediction, truth, _legacy_range(prediction, truth)).mean(dtype=np.float64))
+
+
+def _legacy_range(prediction: np.ndarray, truth: np.ndarray) -> float:
+    return max(picture_range(prediction), picture_range(truth))
 
 
 def ssim_map(prediction: np.ndarray, truth: np.ndarray, data_range: float = 1.0) -> np.ndarray:
@@ -140,6 +143,14 @@ def ssim_map(prediction: np.ndarray, truth: np.ndarray, data_range: float = 1.0)
 
     Wang et al. 2004: Gaussian window 11, sigma 1.5, K1 0.01, K2 0.03, biased moments; border reflected without its
     edge, no crop (torchmetrics' variant); everywhere but in `ssim_legacy` with the fixed data range 1.
+    """
+    return _similarity(_moments(prediction, truth), data_range)
+
+
+def _moments(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, ...]:
+    """What SSIM needs of two pictures, whatever their range: product and squares of the means, variances, covariance.
+
+    Each (H, W, 3). Blurring is nearly all of SSIM's time, so that two ranges share it.
     """
 
     def blur(image: np.ndarray) -> np.ndarray:
@@ -149,7 +160,12 @@ def ssim_map(prediction: np.ndarray, truth: np.ndarray, data_range: float = 1.0)
     means_product = mean_p * mean_t
     means_squared = mean_p * mean_p + mean_t * mean_t
     variances = np.maximum(blur(prediction * prediction + truth * truth) - means_squared, 0)
-    covariance = blur(prediction * truth) - means_product
+    return means_product, means_squared, variances, blur(prediction * truth) - means_product
+
+
+def _similarity(moments: tuple[np.ndarray, ...], data_range: float) -> np.ndarray:
+    """Map (H, W) of SSIM from `_moments`."""
+    means_product, means_squared, variances, covariance = moments
     c1, c2 = SSIM_C1 * data_range**2, SSIM_C2 * data_range**2
     value = (2 * means_product + c1) * (2 * covariance + c2)
     value /= (means_squared + c1) * (variances + c2)
@@ -170,13 +186,17 @@ def frame_scores(prediction: np.ndarray, truth: np.ndarray, threshold: float) ->
     picture, alpha = on_white(prediction)
     true_picture, true_alpha = on_white(truth)
     region, area = object_region(alpha, true_alpha, threshold)
-    similarity = ssim_map(picture, true_picture)
+    moments = _moments(picture, true_picture)
+    similarity = _similarity(moments, 1.0)
+    legacy = _similarity(moments, _legacy_range(picture, true_picture))
     return {
         "psnr": psnr(picture, true_picture),
         "psnr_masked": psnr_masked(picture, true_picture, region, area),
         "ssim": float(similarity.mean(dtype=np.float64)),
         "ssim_masked": ssim_masked(similarity, region, area),
         "iou": iou(alpha, true_alpha, threshold),
+        "psnr_legacy": psnr_legacy(picture, true_picture),
+        "ssim_legacy": float(legacy.mean(dtype=np.float64)),
     }
 
 
@@ -338,32 +358,39 @@ def rotation_jitter(quats: np.ndarray) -> np.ndarray:
 
 
 def jitter(
-    means: np.ndarray,
-    quats: np.ndarray,
-    log_scales: np.ndarray,
-    opacity_logits: np.ndarray,
-    present: np.ndarray,
+    means: Iterable[np.ndarray],
+    quats: Iterable[np.ndarray],
+    log_scales: Iterable[np.ndarray],
+    opacity_logits: Iterable[np.ndarray],
+    present: Iterable[np.ndarray],
     radius: float,
 ) -> dict[str, float] | None:
     """JITTER_METRICS: opacity-weighted mean length of the second difference over time, 0 = constant velocity.
 
     means (T, N, 3) in units of `radius`, the cameras' distance, which no fit can change; quats (T, N, 4) as an
     angle in degrees; log_scales (T, N, 3); opacity (T, N) after its sigmoid; present (T, N): a gaussian counts
-    where it exists in three frames in a row. None when that never happens. Our own definition; no standard.
+    where it exists in three frames in a row. None when that never happens. Read frame by frame, three held at a
+    time. Our own definition; no standard.
     """
-    opacity = 1 / (1 + np.exp(-opacity_logits.astype(np.float64)))
-    weights = opacity[1:-1] * (present[:-2] & present[1:-1] & present[2:])
-    total = float(weights.sum())
-    if total <= 0:
-        return None
+    sums, total = dict.fromkeys(JITTER_METRICS, 0.0), 0.0
+    frames = zip(means, quats, log_scales, opacity_logits, present, strict=True)
+    for (first, second), (_, third) in pairwise(pairwise(frames)):
+        *moving, seen = (np.stack(rows) for rows in zip(first, second, third, strict=True))
+        centres, turns, sizes, logits = (rows.astype(np.float64) for rows in moving)
+        opacity = 1 / (1 + np.exp(-logits))
+        weights = opacity[1] * seen.all(axis=0)
+        lengths = {
+            "jitter_means": _second_difference(centres) / radius,
+            "jitter_log_scales": _second_difference(sizes),
+            "jitter_quats": rotation_jitter(turns)[0],
+            "jitter_opacity": _second_difference(opacity[..., None]),
+        }
+        total += float(weights.sum())
+        for name in JITTER_METRICS:
+            sums[name] += float((weights * lengths[name]).sum())
+    return {name: value / total for name, value in sums.items()} if total > 0 else None
 
-    def length(values: np.ndarray) -> np.ndarray:
-        return np.linalg.norm(np.diff(values.astype(np.float64), n=2, axis=0), axis=-1)
 
-    lengths = {
-        "jitter_means": length(means) / radius,
-        "jitter_log_scales": length(log_scales),
-        "jitter_quats": rotation_jitter(quats.astype(np.float64)),
-        "jitter_opacity": length(opacity[..., None]),
-    }
-    return {name: float((weights * lengths[name]).sum()) / total for name in JITTER_METRICS}
+def _second_difference(values: np.ndarray) -> np.ndarray:
+    """Length (N,) of the second difference of three frames (3, N, C)."""
+    return np.linalg.norm(np.diff(values, n=2, axis=0)[0], axis=-1)

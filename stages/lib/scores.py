@@ -67,6 +67,14 @@ SPEED_METRICS = {
     "fps_network": Metric("↑", ".3g"),
     "fps_baked": Metric("↑", ".3g"),
 }
+# What networks say beside table 1's columns, by the view of its rows in networks.csv.
+OTHER_NETWORKS = {
+    "clip_f": Metric("↑", ".3f", network=True),
+    "clip_o": Metric("↑", ".3f", network=True),
+    "lpips_alex": Metric("↓", ".3f", network=True),
+    "lpips_squeeze": Metric("↓", ".3f", network=True),
+}
+OTHER_VIEWS = {"clip_f": "input", "clip_o": "orbit", "lpips_alex": "evaluation", "lpips_squeeze": "evaluation"}
 IDENTITY = ["method", "variant", "suite", "source", "supervision", "anchors"]
 COUNTS = ["n_scenes", "n_seeds"]
 MACHINE = ["frames", "size", "device"]
@@ -76,7 +84,10 @@ HEADER = IDENTITY + COUNTS + MACHINE + [name + end for name in METRICS for end i
 ROW = ["suite", "variant", "method", "supervision", "anchors", "frames", "size", "device"]
 # What all fits of a suite must share to be compared.
 PROVENANCE = ["supervision", "anchors", "frames", "size", "device"]
+# Length of the vectors that fid_frame compares (Inception-v3's last pool).
+INCEPTION_FEATURES = 2048
 NOT_COMPUTED = "needs network weights; not computed"
+NOT_ASKED = "not in networks.lpips"
 NOT_SCORED = "not in the metrics files"
 ONE_SCENE = "one scene: no standard error"
 METRICS_COLUMNS = ["suite", "scene", "variant", "seed", "view", "azimuth_deg", "frame", "metric", "value", "reason"]
@@ -182,8 +193,10 @@ def read_networks(paths: Iterable[Path], records: list[dict]) -> tuple[list[dict
     return found, pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
-def set_scores(networks: list[Path], records: list[dict], grouping: str) -> dict[tuple, dict[str, tuple[float, str]]]:
-    """Distances between sets over all scenes of a row of the table: by ROW's values, then metric: value and reason.
+def set_scores(
+    networks: list[Path], records: list[dict], grouping: str
+) -> dict[tuple, dict[str, tuple[float, str, int]]]:
+    """Distances between sets over all scenes of a row of the table: by ROW's values, then metric: as `_distances`.
 
     The set is every clip (`fvd_set`, `fid_vid3d`), or with grouping `all` every frame (`fid_frame`), of every scene
     and evaluation view; seeds are averaged. `networks`: networks.csv files, features.npz lies beside each.
@@ -197,8 +210,8 @@ def set_scores(networks: list[Path], records: list[dict], grouping: str) -> dict
     return {key: _distances(list(seeds.values()), grouping) for key, seeds in sets.items()}
 
 
-def _distances(seeds: list[list[Features]], grouping: str) -> dict[str, tuple[float, str]]:
-    """Value and reason of each set distance, mean over seeds; a metric without features is left out."""
+def _distances(seeds: list[list[Features]], grouping: str) -> dict[str, tuple[float, str, int]]:
+    """Value, reason and count of vectors of each set distance, mean over seeds; one without features is left out."""
     kinds = {"fvd_set": "i3d", "fid_vid3d": "resnet3d"} | ({"fid_frame": "inception"} if grouping == "all" else {})
     found = {}
     for metric, kind in kinds.items():
@@ -215,7 +228,7 @@ def _distances(seeds: list[list[Features]], grouping: str) -> dict[str, tuple[fl
         if count <= dimensions:
             share = frechet.small_sample_bias(count, dimensions) / (2 * dimensions)
             reason += f"; biased upward (by {share:.0%} of the variance if isotropic), compare equal counts only"
-        found[metric] = value, reason
+        found[metric] = value, reason, count
     return found
 
 
@@ -329,7 +342,8 @@ def measured_rows(
     metrics: dict[str, Metric] = METRICS,
     views: Collection[str] = COMPARED_VIEWS,
 ) -> list[dict]:
-    """One dictionary per fit group: HEADER's columns with these metrics of `views`, numbers as float or None."""
+    """One dictionary per fit group: HEADER's columns with these metrics of `views`, numbers as float or None; and
+    `scenes`."""
     compared = scores[scores["view"].isin(views)]
     groups = {key: group for key, group in compared.groupby(ROW, sort=True)}
     table = []
@@ -337,6 +351,7 @@ def measured_rows(
         group = groups.get(key, compared.iloc[:0])
         row = {**dict(zip(ROW, key, strict=True)), "source": "measured"}
         row |= {"n_scenes": str(group_rows["scene"].nunique()), "n_seeds": _n_seeds(group_rows)}
+        row["scenes"] = frozenset(group_rows["scene"])
         for name, metric in metrics.items():
             mean, error, reason = _summary(group[group["metric"] == name], metric)
             row |= {name: mean, f"{name}_se": error, f"{name}_reason": reason}
@@ -344,16 +359,32 @@ def measured_rows(
     return table
 
 
+def other_network_rows(rows: pd.DataFrame, scores: pd.DataFrame, records: list[dict]) -> list[dict]:
+    """Measured rows with OTHER_NETWORKS instead of the table's columns; `records`: of the networks.csv files."""
+    chosen = scores[scores["view"] == scores["metric"].map(OTHER_VIEWS)].assign(view="evaluation")
+    return [_with_unasked(row, records) for row in measured_rows(rows, chosen, OTHER_NETWORKS)]
+
+
+def _with_unasked(row: dict, records: list[dict]) -> dict:
+    """A measured row whose LPIPS backbones that nobody asked for say so; `records`: of the networks.csv files."""
+    asked = {f"lpips_{backbone}" for backbone in records[0]["settings"]["networks"]["lpips"]}
+    unasked = [name for name in METRICS | OTHER_NETWORKS if name.startswith("lpips_") and name not in asked]
+    return row | {f"{name}_reason": NOT_ASKED for name in unasked if name in row and row[name] is None}
+
+
 def with_sets(measured: list[dict], networks: list[Path], records: list[dict], scored: list[dict]) -> list[dict]:
-    """Measured rows with the distances between sets that are theirs; `scored`: records of the networks.csv files."""
+    """Measured rows with the distances between sets that are theirs; `scored`: records of the networks.csv files.
+
+    LPIPS backbones that were not asked for say so.
+    """
     if not scored:
         return measured
     sets = set_scores(networks, records, scored[0]["settings"]["networks"]["fid_grouping"])
     filled = []
     for row in measured:
-        row = dict(row)
-        for metric, (value, reason) in sets.get(tuple(str(row[name]) for name in ROW), {}).items():
-            row |= {metric: value, f"{metric}_se": None, f"{metric}_reason": reason}
+        row = _with_unasked(row, scored)
+        for metric, (value, reason, count) in sets.get(tuple(str(row[name]) for name in ROW), {}).items():
+            row |= {metric: value, f"{metric}_se": None, f"{metric}_reason": reason, f"{metric}_count": count}
         filled.append(row)
     return filled
 
@@ -395,22 +426,52 @@ def grid_lines(header: list[str], rows: list[list[str]]) -> list[str]:
     return ["| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *escaped)]
 
 
-def ranked(values: list[float | None], metric: Metric) -> list[str]:
-    """Printed values with the best in bold and the second underlined; what prints alike ranks alike."""
+def ranked(values: list[float | None], metric: Metric, among: list[bool] | None = None) -> list[str]:
+    """Printed values with the best in bold and the second underlined; what prints alike ranks alike.
+
+    among: which of them are ranked at all; None = all.
+    """
     texts = [number_text(value, metric.digits) for value in values]
-    ladder = sorted({float(cell) for cell in texts if cell}, reverse=metric.arrow == "↑")
+    among = [True] * len(texts) if among is None else among
+    kept = [cell for cell, one in zip(texts, among, strict=True) if cell and one]
+    ladder = sorted({float(cell) for cell in kept}, reverse=metric.arrow == "↑")
     if not metric.arrow or len(ladder) < 2:
         return texts
     marks = {ladder[0]: "**{}**", ladder[1]: "<u>{}</u>"}
-    return [marks.get(float(cell), "{}").format(cell) if cell else "" for cell in texts]
+    return [
+        marks.get(float(cell), "{}").format(cell) if cell and one else cell
+        for cell, one in zip(texts, among, strict=True)
+    ]
+
+
+def complete(rows: list[dict]) -> list[bool]:
+    """Which rows have every scene that some row has: means over other objects are not ranked against each other."""
+    scenes = [row.get("scenes", frozenset()) for row in rows]
+    return [own == frozenset().union(*scenes) for own in scenes]
+
+
+def unranked_lines(rows: list[dict]) -> list[str]:
+    """A Markdown line that names the rows of fewer scenes, which carry no mark; none when all have the same."""
+    total = len(frozenset().union(*(row.get("scenes", frozenset()) for row in rows)))
+    partial = [
+        f"{row['method']} ({row['n_scenes']} of {total})"
+        for row, one in zip(rows, complete(rows), strict=True)
+        if not one and row.get("scenes")
+    ]
+    return [f"- not ranked, since of other scenes than the rest: {', '.join(partial)}"] if partial else []
 
 
 def metric_columns(rows: list[dict], metrics: dict[str, Metric]) -> tuple[list[str], list[list[str]]]:
-    """Names of the metrics that some row has, and their cells by row: mean, standard error, rank."""
+    """Names of the metrics that some row has, and their cells by row: mean, standard error, rank.
+
+    Ranked are rows with all scenes, and distances between sets with the largest N alone, since their bias falls with N.
+    """
     shown = [name for name in metrics if any(row[name] is not None for row in rows)]
-    columns = []
+    columns, whole = [], complete(rows)
     for name in shown:
-        cells = ranked([row[name] for row in rows], metrics[name])
+        counts = [row.get(f"{name}_count", 0) for row in rows]
+        among = [one and count == max(counts) for one, count in zip(whole, counts, strict=True)]
+        cells = ranked([row[name] for row in rows], metrics[name], among)
         errors = [number_text(row[f"{name}_se"], metrics[name].digits) for row in rows]
         columns.append([f"{cell} ± {error}" if error else cell for cell, error in zip(cells, errors, strict=True)])
     return shown, [list(cells) for cells in zip(*columns, strict=True)] or [[] for _ in rows]
@@ -439,9 +500,24 @@ def network_lines(records: list[dict]) -> list[str]:
     settings = records[0]["settings"]["networks"]
     return [
         f"- networks (sha256 of the weights): {', '.join(digests) or 'none'}; scored on {records[0]['scored_on']}",
-        f"- fid_frame: one FID per {settings['fid_grouping']}, resize {settings['fid_resize']}; fvd_clip: one clip "
-        "against one clip (the number that Consistent4D's script prints), not comparable with fvd_set",
+        f"- fid_frame: one FID per {settings['fid_grouping']}, resize {settings['fid_resize']}{_fid_bias(records)}; "
+        "fvd_clip: one clip against one clip (the number that Consistent4D's script prints), not comparable with "
+        "fvd_set",
     ]
+
+
+def _fid_bias(records: list[dict]) -> str:
+    """N and bias of the FIDs that are averaged; of one over all scenes its own reason says both."""
+    grouping = records[0]["settings"]["networks"]["fid_grouping"]
+    shortest = min(int(about["frames"]) for about in records)
+    if grouping == "all" or shortest < 2:
+        return ""
+    counts = " or ".join(str(count) for count in sorted({int(about["frames"]) for about in records}))
+    share = frechet.small_sample_bias(shortest, INCEPTION_FEATURES) / (2 * INCEPTION_FEATURES)
+    return (
+        f", each of {counts} frames {'a view ' if grouping == 'object' else ''}in {INCEPTION_FEATURES} dimensions, "
+        f"which biases it upward (by up to {share:.0%} of the variance if isotropic): compare equal N only"
+    )
 
 
 def signed(value: float | None, metric: Metric) -> str:

@@ -28,6 +28,10 @@ class WeightsMissing(RuntimeError):
     """Weights that are not here or not right; the text says which and what to type."""
 
 
+class WrongWeights(WeightsMissing):
+    """A file in its place that is another one than was meant, by size or sha256; the text names it."""
+
+
 def entry(name: str) -> dict:
     """The manifest's entry; raises WeightsMissing when there is none."""
     manifest = read_yaml(MANIFEST)
@@ -88,7 +92,10 @@ def receipt(place: Path) -> dict:
 
 
 def find(name: str, folder: Path | None = None) -> Path:
-    """The folder of complete weights, `<folder>/<name>`; raises WeightsMissing with the command that fetches them."""
+    """The folder of complete weights, `<folder>/<name>`.
+
+    Raises WeightsMissing with the command that fetches them, WrongWeights where a file is another one.
+    """
     place = (folder or FOLDER) / name
     how = f"Type `{fetch_command(name)}`"
     arrived = receipt(place)
@@ -102,7 +109,7 @@ def find(name: str, folder: Path | None = None) -> Path:
             about = arrived[file]
         problem = mismatch(path, about)
         if problem:
-            raise WeightsMissing(f"{path} is not the file that was meant: {problem}. Delete it and t{how[1:]}")
+            raise WrongWeights(f"{path} is not the file that was meant: {problem}. Delete it and t{how[1:]}")
     return place
 
 

@@ -33,9 +33,10 @@ def pictures(count: int) -> list[np.ndarray]:
 def call(network: Loaded, clip: list[np.ndarray], batch: int) -> None:
     """Score one clip as the networks stage does."""
     if network.name == "clip_vit_b32":
-        features.clip_features(network, clip, batch)
+        features.clip_features(network, clip, batch, features.PROTOCOL_SIDE)
     elif network.name.startswith("lpips"):
-        features.lpips_distances(network, clip, clip[::-1], max(1, batch // features.LPIPS_SHARE))
+        share = max(1, batch // features.LPIPS_SHARE)
+        features.lpips_distances(network, clip, clip[::-1], share, features.PROTOCOL_SIDE)
     elif network.name == "inception_fid":
         features.inception_features(network, clip, batch)
     elif network.name == "i3d_kinetics":

@@ -94,6 +94,17 @@ def test_consistent4d_names_the_missing_file(tmp_path):
         layouts.layout("consistent4d", tmp_path / "skull")
 
 
+def test_more_ground_truth_than_input_is_refused_by_name(tmp_path):
+    touch(consistent4d(tmp_path), "eval_gt/skull/eval_1/3.png", "eval_gt/skull/eval_1/4.png")
+    with pytest.raises(SettingsError, match=r"eval_1/3\.png has no input frame: the input holds 3, .* truth 5"):
+        layouts.layout("consistent4d", tmp_path / "skull")
+    folder = tmp_path / "orbit"
+    touch(folder, *(f"{name}_frame{i}.png" for name in ("front", "multi") for i in range(4)), "multi_frame4.png")
+    # The orbit's angles depend on how many pictures there are: cutting it would misplace every camera.
+    with pytest.raises(SettingsError, match=r"multi_frame4\.png has no input frame"):
+        layouts.layout("diffusion4d", folder)
+
+
 def test_consistent4d_unknown_object(tmp_path):
     with pytest.raises(SettingsError, match=r"Type <root>/<object>"):
         layouts.layout("consistent4d", consistent4d(tmp_path) / "skul")

@@ -48,8 +48,9 @@ PERTURBATIONS = {
 }
 # A change of colour leaves the silhouette; a shift of all frames leaves how a clip follows itself.
 EQUAL_BY_DEFINITION = {("blur", "iou"), ("noise", "iou"), ("shift", "flicker_gap"), ("shift", "warp_gap")}
-LARGER_IS_BETTER = {"psnr", "psnr_masked", "ssim", "ssim_masked", "iou"}
 BEST = {"psnr": 100.0, "psnr_masked": 100.0, "ssim": 1.0, "ssim_masked": 1.0, "iou": 1.0}
+BEST |= {"psnr_legacy": 100.0, "ssim_legacy": 1.0}
+LARGER_IS_BETTER = set(BEST)
 
 
 def scores(prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
@@ -358,3 +359,11 @@ def test_legacy_ssim_takes_the_larger_range():
     grey = (np.random.default_rng(0).random((32, 32, 3)) * 0.5 + 0.25).astype(np.float32)
     other = grey + np.float32(0.1) * (grey > 0.5)
     assert quality.ssim_legacy(grey, other) < quality.ssim_map(grey, other).mean()
+
+
+def test_a_frame_has_the_legacy_scores_of_its_pictures_on_white(clip):
+    found = quality.frame_scores(noise(clip)[2], clip[2], THRESHOLD)
+    pictures = [quality.on_white(image)[0] for image in (noise(clip)[2], clip[2])]
+    assert found["psnr_legacy"] == quality.psnr_legacy(*pictures)
+    assert found["ssim_legacy"] == quality.ssim_legacy(*pictures) != found["ssim"]
+    assert found["ssim"] == float(quality.ssim_map(*pictures).mean(dtype=np.float64))

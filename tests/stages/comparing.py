@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
+
+from stages.contracts import Features
 from stages.lib.comparisons import ComparedVariant, Comparison
 from stages.lib.scores import METRICS_COLUMNS
 
@@ -44,6 +47,24 @@ def add_rows(metrics: Path, fit: tuple[str, str, str, int], view: str, azimuth: 
     with open(metrics, "a", encoding="utf-8") as file:
         for metric, score in scores.items():
             file.write(",".join([*map(str, fit), view, azimuth, str(frame), metric, repr(float(score)), ""]) + "\n")
+
+
+def write_networks(metrics: Path, scores: dict[str, float | str]) -> Path:
+    """The networks.csv and the empty features.npz beside a metrics.csv; a text is the reason of a missing score."""
+    first = metrics.read_text(encoding="utf-8").splitlines()[0]
+    record = json.loads(first.removeprefix("# "))
+    record["settings"]["networks"] = {"lpips": ["vgg"], "fid_grouping": "view", "fid_resize": "tf1"}
+    record |= {"networks": {"clip_vit_b32": "sha of clip_vit_b32"}, "scored_on": "cpu"}
+    suite, scene, variant, seed = (str(record["settings"][name]) for name in ("suite", "scene", "variant", "seed"))
+    lines = ["# " + json.dumps(record), ",".join(METRICS_COLUMNS)]
+    for metric, score in scores.items():
+        cells = ("", score) if isinstance(score, str) else (repr(float(score)), "")
+        lines.append(",".join([suite, scene, variant, seed, "evaluation", "15", "0", metric, *cells]))
+    path = metrics.with_name("networks.csv")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    none = np.zeros((2, 1, 0))
+    Features(none, np.zeros((2, 1, 1, 0)), none, record).save(metrics.with_name("features.npz"))
+    return path
 
 
 def write_beside(metrics: Path, counts=None, benchmark=None, speed=None) -> None:

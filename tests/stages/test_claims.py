@@ -13,7 +13,7 @@ from stages import claims
 from stages.cli import Reporter, StageError
 from stages.lib.comparisons import DEFINITIONS, ClaimsRun, Comparison
 from stages.lib.statistics import interval
-from tests.stages.comparing import comparison, write_beside, write_fit
+from tests.stages.comparing import comparison, write_beside, write_fit, write_networks
 
 SHIPPED = Path(__file__).resolve().parents[2] / "config" / "reported" / "claims.csv"
 SCENES = ("mouth", "propeller", "walk")
@@ -29,10 +29,15 @@ def all_comparisons(scenes=SCENES) -> list[Comparison]:
     ]
 
 
-def make(folder: Path, listed: list[dict], gains: dict[str, list[float]], **given) -> tuple[list[dict], str]:
-    """Judge claims on fits whose score is 20 plus the variant's gain on each scene; all metrics alike."""
+def make(
+    folder: Path, listed: list[dict], gains: dict[str, list[float]], networks: tuple[str, ...] = (), **given
+) -> tuple[list[dict], str]:
+    """Judge claims on fits whose score is 20 plus the variant's gain on each scene; all metrics alike.
+
+    networks: metrics that networks have scored alike.
+    """
     comparisons = all_comparisons(**given)
-    paths = {}
+    paths, scored = {}, []
     for fit in dict.fromkeys(fit for one in comparisons for fit in one.fits()):
         _, scene, variant, seed = fit
         if variant in gains:
@@ -40,14 +45,16 @@ def make(folder: Path, listed: list[dict], gains: dict[str, list[float]], **give
             names = ("psnr_masked", "ssim", "tof", "dtssd", "warp_gap", "psnr_sudden")
             paths[fit] = write_fit(folder, fit, dict.fromkeys(names, score))
             write_beside(paths[fit], speed={"fps_network": score})
+            scored += [write_networks(paths[fit], dict.fromkeys(networks, score))] if networks else []
     path = folder / "claims_listed.csv"
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, claims.CLAIMS_COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(listed)
-    out, markdown = folder / "claims.csv", folder / "claims.md"
+    out, markdown, tex = (folder / f"claims.{end}" for end in ("csv", "md", "tex"))
     report = Reporter("claims", "", io.StringIO(), io.StringIO())
-    claims.main(list(paths.values()), path, out, markdown, ClaimsRun(comparisons=comparisons), report)
+    claims.main(list(paths.values()), path, out, markdown, tex, ClaimsRun(comparisons=comparisons), report, scored)
+    assert tex.read_text(encoding="utf-8").count(r"\begin{table}") == 1 + len({row["table"] for row in listed})
     with open(out, encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file)), markdown.read_text(encoding="utf-8")
 
@@ -91,6 +98,22 @@ def test_a_claim_without_fits_is_not_run_and_says_why(tmp_path):
         markdown
     )
     assert "| Table 2 | 1 | 0 | 0 | 3 |" in markdown
+
+
+def test_with_networks_claims_are_tested_by_the_papers_own_metrics_too(tmp_path):
+    gains = {"neither": [0, 0, 0], "4dstr": [1.9, 2, 2.1]}
+    listed = [
+        claim(),
+        claim("ssim") | {"paper_metric": "CLIP ↑; FVD ↓", "paper_better": "0.9; 7", "paper_worse": "0.8; 9"},
+    ]
+    rows, markdown = make(tmp_path, listed, gains)
+    assert len(rows) == 2 and "need networks that are absent here" in markdown
+    rows, markdown = make(tmp_path, listed, gains, networks=("clip", "fvd_clip"))
+    assert [(row["proxy"], row["paper_metric"], row["verdict"]) for row in rows[2:]] == [
+        ("clip", "CLIP ↑", "agrees"),
+        ("fvd_clip", "FVD ↓", "disagrees"),
+    ]
+    assert "absent here" not in markdown and "sha of clip_vit_b32" in markdown
 
 
 def test_one_object_is_not_significant(tmp_path):

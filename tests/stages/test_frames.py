@@ -276,4 +276,21 @@ def test_recentring_that_truth_cannot_follow(tmp_path):
 def test_opaque_truth(tmp_path):
     source = folder(tmp_path / "in", moving(3), "front_frame{}.png")
     folder(source, [picture[..., :3] for picture in moving(3)], "multi_frame{}.png")
-    refused(tmp_path, "ground-truth views", "diffusion4d", source)
+    refused(tmp_path, r"multi_frame0\.png is opaque, like every ground-truth picture", "diffusion4d", source)
+
+
+@pytest.mark.parametrize(
+    ("odd", "text"),
+    [
+        ([square(20)[..., :3]] * 3, r"eval_2/0\.png is opaque"),
+        ([square(20, height=80, width=80)] * 3, r"eval_2/0\.png is 80 x 80 pixels but .*eval_0/0\.png is 64 x 64"),
+        ([square(20), square(20)[..., :3], square(20)], r"eval_2/1\.png has no alpha but 0\.png has"),
+        ([square(20), square(20), square(20, height=80)], r"eval_2/2\.png is 64 x 80 pixels but 0\.png is 64 x 64"),
+    ],
+)
+def test_one_view_of_the_truth_unlike_the_others_is_named(tmp_path, odd, text):
+    root = tmp_path / "set"
+    folder(root / "input" / "skull", moving(3))
+    for view in range(4):
+        folder(root / "eval_gt" / "skull" / f"eval_{view}", odd if view == 2 else [square(10)] * 3)
+    refused(tmp_path, text, "consistent4d", root / "skull")

@@ -16,6 +16,7 @@ from stages.cli import StageError
 from stages.contracts import Features, Sequence, Views
 from stages.experiment import NETWORKS
 from stages.lib import frechet
+from stages.lib.drawing import draw_rgba, white
 from stages.lib.networks import ARCHITECTURES, Absent, Loaded, Networks, features, load
 from stages.settings import NetworksRun, NetworksSettings
 
@@ -101,7 +102,7 @@ def test_rows_by_view_and_frame(files, report):
     (rows, found), loaded = scored(files, report)
     counted = {metric: [r for r in rows if r.metric == metric] for metric in {r.metric for r in rows}}
     assert {metric: len(r) for metric, r in counted.items()} == {
-        "clip": 16, "lpips_vgg": 16, "fvd_clip": 4, "fid_frame": 4, "clip_f": 4, "clip_o": 4,
+        "clip": 16, "lpips_vgg": 16, "fvd_clip": 4, "fid_frame": 4, "clip_f": 4, "clip_o": 12,
     }  # fmt: skip
     assert {r.view for r in counted["clip"]} == {"evaluation"} and not [r for r in rows if r.value is None]
     assert [(r.azimuth_deg, r.frame) for r in counted["lpips_vgg"][:5]] == [
@@ -119,6 +120,31 @@ def test_a_perfect_result(files, report):
     (rows, _), _ = scored((views, frames, truth, sequence), report)
     values = {metric: [r.value for r in rows if r.metric == metric] for metric in ("clip", "lpips_vgg", "fvd_clip")}
     assert np.allclose(values["clip"], 1) and set(values["lpips_vgg"]) == {0.0} and set(values["fvd_clip"]) == {0.0}
+
+
+def feature(picture: np.ndarray) -> np.ndarray:
+    """What the stand-in for CLIP says of a picture, by plain NumPy: mean colours of 4 x 4 cells, of unit length."""
+    found = features.clip_input(picture, 24).reshape(4, 6, 4, 6, 3).mean(axis=(1, 3)).astype(np.float64)
+    flat = np.moveaxis(found, -1, 0).ravel()
+    return flat / np.linalg.norm(flat)
+
+
+def test_clip_f_and_clip_o_hold_the_input_against_our_views_of_the_same_time(files, report):
+    views, frames, truth, sequence = files
+    views = replace(views, rgba=np.concatenate([np.roll(views.rgba[:1], 5, axis=3), views.rgba[1:]]))
+    moving = sequence.means.copy()
+    moving[:, 1, 0] = np.linspace(-0.5, 0.5, len(moving))
+    sequence = replace(sequence, means=moving)
+    (rows, _), _ = scored((views, frames, truth, sequence), report)
+    query = [feature(white(picture)) for picture in frames.rgba]
+    front = {r.frame: r.value for r in rows if r.metric == "clip_f"}
+    for time, picture in enumerate(views.rgba[0]):
+        assert front[time] == pytest.approx(query[time] @ feature(white(picture)), abs=1e-5)
+    orbit = {(r.frame, r.azimuth_deg): r.value for r in rows if r.metric == "clip_o"}
+    assert {azimuth for _, azimuth in orbit} == {0.0, 120.0, 240.0} and len(set(orbit.values())) > 6
+    for (time, azimuth), value in orbit.items():
+        drawn = draw_rgba(sequence.frame(time), frames.cameras(azimuth, float(frames.elevation_deg)))[0]
+        assert value == pytest.approx(query[time] @ feature(white(drawn)), abs=1e-5)
 
 
 def test_views_are_paired_by_camera(files, report):
@@ -201,6 +227,48 @@ def test_without_weights_the_stage_writes_reasons_and_no_number(files, report, t
     about, rows = run(files, report, tmp_path, monkeypatch, real)
     assert about["networks"] == {} and not [row for row in rows if row["value"]]
     assert all(row["reason"] for row in rows)
+
+
+def table_of(files, report, folder, monkeypatch, load, **settings) -> tuple[dict, str]:
+    """The first row of table 1 and its page, of one fit that networks have scored."""
+    from tests.stages.test_tables import Bench, frames_of
+
+    bench = Bench(folder)
+    run(files, report, folder, monkeypatch, load, **settings)
+    bench.add(scene="ball", values=frames_of("psnr", 20.0), device="cpu")
+    bench.networks.append(folder / "networks.csv")
+    (row, *_), text = bench.table()
+    return row, text
+
+
+def test_the_page_shows_what_the_csv_has_no_column_for(files, report, tmp_path, monkeypatch):
+    row, text = table_of(files, report, tmp_path, monkeypatch, stand_in, lpips=["vgg", "alex"])
+    block = text.split("## Further scores by networks: toys", 1)[1].split("\n## ", 1)[0]
+    assert "| method | anchors | clip_f ↑ | clip_o ↑ | lpips_alex ↓ |" in block
+    assert "- without a value: lpips_squeeze: not in networks.lpips" in block
+    with open(tmp_path / "networks.csv", newline="") as file:
+        file.readline()
+        found = [float(r["value"]) for r in csv.DictReader(file) if r["metric"] == "clip_o"]
+    assert f" {np.mean(found):.3f} | {float(row['lpips_vgg']):.3f} |" in block
+
+
+@pytest.mark.parametrize(
+    ("grouping", "said"),
+    [
+        ("view", "one FID per view, resize tf1, each of 4 frames in 2048 dimensions, which biases it upward"),
+        ("object", "one FID per object, resize tf1, each of 4 frames a view in 2048 dimensions"),
+        ("all", "one FID per all, resize tf1; fvd_clip"),
+    ],
+)
+def test_the_page_says_n_and_bias_of_fid_frame(files, report, tmp_path, monkeypatch, grouping, said):
+    assert said in table_of(files, report, tmp_path, monkeypatch, stand_in, fid_grouping=grouping)[1]
+
+
+def test_a_backbone_that_nobody_asked_for_says_so(files, report, tmp_path, monkeypatch):
+    row, text = table_of(files, report, tmp_path, monkeypatch, nothing, lpips=["alex"])
+    assert row["lpips_vgg_reason"] == "not in networks.lpips"
+    assert row["clip_reason"] == "weights clip_vit_b32 are not here"
+    assert "lpips_alex: weights lpips_alex are not here" in text
 
 
 def test_tables_take_set_distances_over_all_scenes(files, report, tmp_path, monkeypatch):

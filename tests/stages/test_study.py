@@ -11,6 +11,7 @@ import json
 import re
 import shutil
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +19,6 @@ import pytest
 from stages import preferences, study
 from stages.cli import StageError
 from stages.lib import video
-from stages.lib.images import ImageError
 from stages.lib.studies import QUESTIONS, orders, read_key
 from stages.settings import Run
 from tests import browser
@@ -56,7 +56,7 @@ def test_nothing_handed_out_names_a_method_or_scene(tmp_path, scene, report, emb
     about = told(text)
     sources = set(about.pop("sources").values())
     assert set(strings(about)) - ids == {
-        "study", "format", "1", "questions", "scenes", *QUESTIONS, *QUESTIONS.values()
+        "study", "format", "1", "questions", "scenes", "prompts", *QUESTIONS, *QUESTIONS.values()
     }  # fmt: skip
     assert list(about["scenes"]) == sorted(about["scenes"])
     assert all(clips == sorted(clips) for clips in about["scenes"].values())
@@ -112,9 +112,36 @@ def test_videos_that_would_betray_their_method_are_refused(tmp_path, scene, repo
 def test_what_is_no_video_is_refused(tmp_path, scene, report):
     arguments = files(tmp_path, scene[0])
     arguments["clips"][3].write_bytes(b"nothing")
-    with pytest.raises(ImageError, match=r"dog/stag4d/orbit.mp4 cannot be read as a video"):
+    with pytest.raises(StageError, match=r"dog/stag4d/orbit.mp4 cannot be read as a video"):
         study.main(**arguments, settings=run(), report=report)
     assert not arguments["out"].exists()
+
+
+def test_a_prompt_stands_in_the_page(tmp_path, scene, report):
+    arguments = files(tmp_path, scene[0])
+    prompt = "a corgi, <running>"
+    about = {"settings": {"scene": {"kind": "prompt", "source": prompt}}}
+    replace(scene[0], record=about).save(arguments["frames"][1])
+    study.main(**arguments, settings=run(), report=report)
+    key = read_key(arguments["key"])
+    text = (arguments["out"] / "study.html").read_text()
+    assert told(text)["prompts"] == {key.scenes[1].id: prompt} and prompt not in text
+
+
+def test_fourteen_scenes_by_three_methods_are_one_page(tmp_path, scene, report):
+    """As many as in 4DSTR's study; `pytest -s` shows the size, of toy videos."""
+    scenes = tuple(f"scene{index}" for index in range(14))
+    arguments = files(tmp_path, scene[0], scenes)
+    study.main(**arguments, settings=run(scenes=scenes), report=report)
+    page = (arguments["out"] / "study.html").read_bytes()
+    held = re.findall(rb'id="clip-\w+">([^<]*)<', page)
+    key = read_key(arguments["key"])
+    assert len(key.scenes) == 14 and len(held) == 14 * (len(METHODS) + 1) and len(key.variants()) == 14 * len(METHODS)
+    videos, rest = sum(map(len, held)), len(page) - sum(map(len, held))
+    print(f"14 scenes by 3 methods: {len(page) / 1e6:.2f} MB, of which videos {videos / 1e6:.2f} MB as text")
+    # What is not video must stay small, or the limit of `embed_mb` would not keep a page below what mail takes.
+    assert rest < 60_000
+    assert sorted(path.name for path in arguments["out"].iterdir()) == ["study.html"]
 
 
 def test_one_method_is_no_study(tmp_path, scene, report):

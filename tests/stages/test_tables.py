@@ -11,6 +11,7 @@ import pytest
 
 from stages import tables
 from stages.cli import Reporter, StageError
+from stages.lib import scores
 from stages.settings import Run
 
 SHIPPED = Path(__file__).resolve().parents[2] / "config" / "reported" / "table1.csv"
@@ -167,6 +168,27 @@ def test_best_is_bold_second_underlined_and_diagnostics_are_not_ranked(bench):
     assert "| **22.00** | **0.2500** | 0.2 |" in markdown
     assert "| <u>21.00</u> | 0.7500 | 0.3 |" in markdown
     assert "psnr ↑ | tof ↓ | warp_gap (diagnostic) |" in markdown
+
+
+def test_a_row_of_fewer_scenes_is_not_ranked_and_named(bench):
+    for scene in ("bird", "frog"):
+        bench.add(scene, "a", values=frames_of("psnr", 20.0))
+        bench.add(scene, "b", values=frames_of("psnr", 21.0))
+    bench.add("bird", "theirs", values=frames_of("psnr", 30.0), title="Theirs (2025)")
+    markdown = bench.table()[1]
+    assert "- not ranked, since of other scenes than the rest: Theirs (2025) (1 of 2)" in markdown
+    assert "**21.00**" in markdown and "<u>20.00</u>" in markdown and "| 30.00 |" in markdown
+    text = (bench.folder / "table1.tex").read_text(encoding="utf-8")
+    assert "% - not ranked" in text and r"\textbf{21.00}" in text and r"\textbf{30.00}" not in text
+
+
+def test_distances_between_sets_are_ranked_at_the_largest_n_alone():
+    rows = [
+        {"scenes": frozenset("ab"), "fvd_set": value, "fvd_set_se": None, "fvd_set_count": count}
+        for value, count in ((5.0, 4), (7.0, 8), (9.0, 8))
+    ]
+    shown, cells = scores.metric_columns(rows, {"fvd_set": scores.METRICS["fvd_set"]})
+    assert shown == ["fvd_set"] and cells == [["5.0"], ["**7.0**"], ["<u>9.0</u>"]]
 
 
 def test_what_prints_alike_ranks_alike(bench):

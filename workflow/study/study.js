@@ -197,7 +197,8 @@ function fill() {
   $("scene").style.setProperty("--columns", clips.length + 1);
   document.body.classList.toggle("many", clips.length + 1 > MOST_COLUMNS);
   $("videos").append(
-    figure(about.sources[id], "Input", true), ...clips.map((clip, place) => figure(clip, LETTERS[place], false)));
+    figure(about.sources[id], about.prompts[id] ? `Input: “${about.prompts[id]}”` : "Input", true),
+    ...clips.map((clip, place) => figure(clip, LETTERS[place], false)));
   $("questions").replaceChildren(...QUESTIONS.map((name) => {
     const group = document.createElement("fieldset");
     const text = document.createElement("p");

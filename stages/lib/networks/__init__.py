@@ -192,6 +192,9 @@ def load(name: str, device: torch.device, folder: Path | None = None) -> Loaded:
     """
     try:
         found = weights.find(name, folder)
+    except weights.WrongWeights as error:
+        # No reason for an empty cell: the user believes that this network scores.
+        raise StageError(str(error)) from None
     except weights.WeightsMissing as error:
         raise Absent(str(error)) from None
     module = build(name)

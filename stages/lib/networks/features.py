@@ -95,28 +95,37 @@ def run_batches(call: Callable[[list], Tensor], items: Iterable, size: int) -> n
 # ------------------------------------------------------------------ networks
 
 
-def clip_input(picture: np.ndarray) -> np.ndarray:
-    """The protocol's two steps, 512 then 224 (both bicubic and rounded), normalised: (224, 224, 3) float32."""
-    small = resized(resized(picture, PROTOCOL_SIDE), CLIP_SIDE).astype(np.float32) / 255
+def clip_input(picture: np.ndarray, side: int | None) -> np.ndarray:
+    """The protocol's two steps, `side` then 224 (both bicubic and rounded), normalised: (224, 224, 3) float32.
+
+    side: PROTOCOL_SIDE in the protocol; None leaves the first step out.
+    """
+    first = picture if side is None else resized(picture, side)
+    small = resized(first, CLIP_SIDE).astype(np.float32) / 255
     return ((small - np.float32(CLIP_MEAN)) / np.float32(CLIP_STD)).astype(np.float32)
 
 
-def clip_features(network: Loaded, pictures: Iterable[np.ndarray], batch: int) -> np.ndarray:
-    """Image features (N, 512) of unit length of pictures (H, W, 3) uint8."""
+def clip_features(network: Loaded, pictures: Iterable[np.ndarray], batch: int, side: int | None) -> np.ndarray:
+    """Image features (N, 512) of unit length of pictures (H, W, 3) uint8; `side` as in `clip_input`."""
 
     def call(chunk: list[np.ndarray]) -> Tensor:
-        return network.module.encode_image(_stacked(map(clip_input, chunk), network.device), normalize=True)
+        given = _stacked((clip_input(picture, side) for picture in chunk), network.device)
+        return network.module.encode_image(given, normalize=True)
 
     return run_batches(call, pictures, batch)
 
 
 def lpips_distances(
-    network: Loaded, predictions: Iterable[np.ndarray], truths: Iterable[np.ndarray], batch: int
+    network: Loaded, predictions: Iterable[np.ndarray], truths: Iterable[np.ndarray], batch: int, side: int | None
 ) -> np.ndarray:
-    """LPIPS (N,) of pairs of pictures (H, W, 3) uint8, at 512 x 512 and in [-1, 1] as in the protocol."""
+    """LPIPS (N,) of pairs of pictures (H, W, 3) uint8, at side x side (PROTOCOL_SIDE in the protocol) in [-1, 1].
+
+    side: None leaves them at their own size.
+    """
 
     def prepared(pictures: Iterable[np.ndarray]) -> Tensor:
-        return _stacked((resized(p, PROTOCOL_SIDE) for p in pictures), network.device) / 127.5 - 1
+        sized = pictures if side is None else (resized(picture, side) for picture in pictures)
+        return _stacked(sized, network.device) / 127.5 - 1
 
     def call(chunk: list[tuple[np.ndarray, np.ndarray]]) -> Tensor:
         return network.module(prepared(p for p, _ in chunk), prepared(t for _, t in chunk)).flatten()

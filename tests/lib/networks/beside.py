@@ -94,11 +94,11 @@ def check_clip(folder: Path) -> None:
             state[f"visual.{block}.attn.in_proj_{p}"] = joined
     state |= {f"visual.{mine}": source[other] for mine, other in names.items()}
     images = pictures(3)
-    ours = features.clip_features(loaded("clip_vit_b32", state, folder), images, batch=2)
+    ours = features.clip_features(loaded("clip_vit_b32", state, folder), images, 2, features.PROTOCOL_SIDE)
     processor = CLIPImageProcessorPil()
     resized = [Image.fromarray(image).resize((512, 512)) for image in images]
     given = processor(images=resized, return_tensors="pt")["pixel_values"]
-    mine = np.stack([np.moveaxis(features.clip_input(image), -1, 0) for image in images])
+    mine = np.stack([np.moveaxis(features.clip_input(image, features.PROTOCOL_SIDE), -1, 0) for image in images])
     assert np.abs(mine - given.numpy()).max() < 1e-5
     with torch.inference_mode():
         out = theirs.get_image_features(pixel_values=given).pooler_output
@@ -111,7 +111,7 @@ def check_lpips(folder: Path) -> None:
     import torchvision
 
     # The protocol's 512 pixels would take sixteen times as long and hold the same.
-    features.PROTOCOL_SIDE = 128
+    side = 128
     first, second = pictures(2), pictures(4)[2:]
     backbones = {"vgg": "vgg16", "alex": "alexnet", "squeeze": "squeezenet1_1"}
     for net, name in backbones.items():
@@ -128,13 +128,13 @@ def check_lpips(folder: Path) -> None:
                     layer.load_state_dict(backbone.features[int(index)].state_dict())
 
         def tensor(image: np.ndarray) -> torch.Tensor:
-            return lpips.im2tensor(features.resized(image, features.PROTOCOL_SIDE))
+            return lpips.im2tensor(features.resized(image, side))
 
         with torch.inference_mode():
             theirs = [float(reference(tensor(a), tensor(b))) for a, b in zip(first, second, strict=True)]
-        ours = features.lpips_distances(network, first, second, batch=2)
+        ours = features.lpips_distances(network, first, second, 2, side)
         agree(ours, np.array(theirs), 1e-5)
-        same = features.lpips_distances(network, first, first, batch=2)
+        same = features.lpips_distances(network, first, first, 2, side)
         assert np.all(same == 0)
 
 

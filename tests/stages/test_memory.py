@@ -1,0 +1,120 @@
+"""Peak memory of the scoring stages over a clip's length: ten times as many frames cost a tenth more at most.
+
+Each length runs in a process of its own, since a process never gives its peak back. `pytest -s` shows the figures.
+Stages are imported where they run: torch would hide what `metrics` needs.
+"""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages.cli import Reporter
+from stages.contracts import Anchors, Frames, Sequence, Truth, Views
+from stages.settings import MetricsRun, MetricsSettings, NetworksRun, NetworksSettings
+
+ROOT = Path(__file__).resolve().parents[2]
+SHORT, LONG = 60, 600
+# 600 frames of four clips are 39 MB, their gaussians 41 MB: held whole, either would show.
+SIDE, N = 64, 1500
+NAMED = {"suite": "toys", "scene": "square", "variant": "stag4d", "title": "stag4d", "method": "stag4d"}
+
+
+def write(folder: Path, count: int) -> None:
+    """A square that goes round, with one ground-truth view and a cloud of gaussians that turns."""
+    rgba = np.zeros((count, SIDE, SIDE, 4), np.uint8)
+    for t in range(count):
+        left = t % 30
+        rgba[t, 20:40, left : left + 20] = (200, 90 + left, 40, 255)
+    times = np.linspace(0, 1, count)
+    angles = np.zeros((2, count)) + np.array([[0.0], [15.0]])
+    darker = rgba // np.array([2, 2, 2, 1], np.uint8)
+    Views(np.stack([darker, darker]), np.array(["input", "truth"]), angles, np.zeros_like(angles)).save(
+        folder / "views.npz"
+    )
+    Frames(rgba, times, 0, 49.1, 2.0, 0.0).save(folder / "frames.npz")
+    Truth(rgba[None], angles[1:], np.zeros((1, count))).save(folder / "truth.npz")
+    none = np.zeros(0)
+    Anchors(np.zeros((0, 0, SIDE, SIDE, 4), np.uint8), none.astype(np.int64), none, none, "rendered").save(
+        folder / "anchors.npz"
+    )
+    rng = np.random.default_rng(0)
+    means = np.repeat(rng.normal(0, 0.2, (1, N, 3)).astype(np.float32), count, axis=0)
+    means[..., 0] += np.sin(np.arange(count, dtype=np.float32))[:, None] / 10
+    Sequence(
+        means,
+        np.ones((count, N, 4), np.float32),
+        np.full((count, N, 3), -4, np.float32),
+        np.zeros((count, N), np.float32),
+        np.zeros((N, 1, 3), np.float32),
+        np.ones((count, N), bool),
+        times,
+    ).save(folder / "sequence.safetensors")
+
+
+def score_metrics(folder: Path, report: Reporter) -> None:
+    from stages import metrics
+
+    run = MetricsRun(**NAMED, metrics=MetricsSettings())
+    metrics.main(**inputs(folder), anchors=[folder / "anchors.npz"], out=folder / "m.csv", settings=run, report=report)
+
+
+def score_networks(folder: Path, report: Reporter) -> None:
+    """With stand-ins for all but I3D, which takes a clip whole by definition."""
+    import torch
+
+    from stages import networks
+    from stages.lib.networks import Absent, Loaded, Networks, features, inception, resnet3d
+    from tests.stages.test_networks import stand_in
+
+    def without_i3d(name: str, device: torch.device) -> Loaded:
+        if name == "i3d_kinetics":
+            raise Absent("takes a clip whole")
+        return stand_in(name, device)
+
+    torch.set_num_threads(1)
+    # Stand-ins look at nothing closely; what grows with a clip's length does not depend on these sides.
+    networks.ORBIT_VIEWS = 1
+    features.PROTOCOL_SIDE = features.CLIP_SIDE = inception.SIDE = resnet3d.SIDE = 24
+    Networks.__init__.__defaults__ = (without_i3d,)
+    run = NetworksRun(**NAMED, device="cpu", networks=NetworksSettings(batch=8))
+    networks.main(**inputs(folder), out=folder / "n.csv", features=folder / "features.npz", settings=run, report=report)
+
+
+def inputs(folder: Path) -> dict:
+    """The files that both stages read, by the names of their parameters."""
+    paths = {name: folder / f"{name}.npz" for name in ("views", "frames", "truth")}
+    return paths | {"sequence": [folder / "sequence.safetensors"]}
+
+
+def score(stage: str, folder: Path) -> None:
+    """Run one stage on the files of a folder and print the peak memory of this process in MB."""
+    report = Reporter(stage, "", io.StringIO(), io.StringIO())
+    {"metrics": score_metrics, "networks": score_networks}[stage](folder, report)
+    # Not getrusage: its maximum survives exec, so it would be the parent's.
+    high = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    print(float(high.split()[1]) / 1024)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux' /proc")
+@pytest.mark.parametrize("stage", ["metrics", "networks"])
+def test_ten_times_as_many_frames_take_a_tenth_more_at_most(stage, tmp_path):
+    peaks = {}
+    for count in (SHORT, LONG):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        write(folder, count)
+        program = (
+            f"from pathlib import Path; from tests.stages import test_memory; test_memory.score({stage!r}, "
+            f"Path({str(folder)!r}))"
+        )
+        done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        peaks[count] = float(done.stdout)
+    print(f"{stage}: " + ", ".join(f"{count} frames {peak:.0f} MB" for count, peak in peaks.items()))
+    assert peaks[LONG] <= 1.10 * peaks[SHORT], peaks
