@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import venv
@@ -24,6 +25,8 @@ BIN = VENV / "bin"
 CONSTRAINTS = ROOT / "requirements" / "constraints.txt"
 # Libraries that only tests compare with, in a folder that nothing else sees; the file says why.
 BESIDE = ROOT / "requirements" / "beside.txt"
+# Programs of others that read our files, for tests alone, pinned by npm's own lock file.
+READERS = ROOT / "tests" / "node"
 # pytest and the linters come along only when asked for.
 DEVELOPMENT = ("pytest", "ruff", "snakefmt")
 
@@ -55,6 +58,32 @@ def install(extra: str) -> None:
         place = ["--no-deps", "--upgrade", "--target", str(VENV / "beside")]
         subprocess.run([*pip, *place, "--constraint", str(CONSTRAINTS), "--requirement", str(BESIDE)], check=True)
     stamp.write_text(wanted, encoding="utf-8")
+
+
+def install_readers() -> None:
+    """Put the packages of READERS into .venv/node with npm, once per state of their pins.
+
+    Their tests are skipped without them, so that neither a missing npm nor a network that fails stops anything.
+    """
+    place, stamp = VENV / "node", VENV / ".installed-node"
+    files = [READERS / name for name in ("package.json", "package-lock.json")]
+    wanted = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    if not os.access(VENV, os.W_OK) or (stamp.exists() and stamp.read_text(encoding="utf-8") == wanted):
+        return
+    if shutil.which("npm") is None:
+        why = "npm is not installed"
+    else:
+        print("installing Spark, three.js and splat-transform into .venv/node, for tests", file=sys.stderr)
+        place.mkdir(exist_ok=True)
+        for file in files:
+            shutil.copy(file, place)
+        # What the packages would run after their installation is not needed for reading files.
+        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1"]
+        if not subprocess.run(command, cwd=place, stdout=subprocess.DEVNULL).returncode:
+            stamp.write_text(wanted, encoding="utf-8")
+            return
+        why = "npm failed (message above)"
+    print(f"{why}: tests that read our files with Spark, three.js and splat-transform are skipped", file=sys.stderr)
 
 
 def compile_kernels() -> None:
@@ -98,6 +127,8 @@ def main() -> None:
         install("[dev]" if command[0] in DEVELOPMENT else "")
     except subprocess.CalledProcessError as error:
         raise SystemExit(f"pip failed with exit code {error.returncode}; its message is above.") from None
+    if command[0] == "pytest":
+        install_readers()
     compile_kernels()
     os.environ["PATH"] = f"{BIN}{os.pathsep}{os.environ['PATH']}"
     os.environ["VIRTUAL_ENV"] = str(VENV)

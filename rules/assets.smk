@@ -4,13 +4,7 @@ rule assets:
         frames="results/{suite}/{scene}/frames.npz",
         code=code("assets"),
     output:
-        orbit=report(
-            "results/{suite}/{scene}/{variant}/seed{seed}/assets/orbit.mp4",
-            caption="../workflow/report/assets.rst",
-            category="Results",
-            subcategory="{suite}",
-            labels={"scene": "{scene}", "method": "{variant}", "seed": "{seed}", "what": "orbit"},
-        ),
+        orbit="results/{suite}/{scene}/{variant}/seed{seed}/assets/orbit.mp4",
         source="results/{suite}/{scene}/{variant}/seed{seed}/assets/input.mp4",
         sheet=report(
             "results/{suite}/{scene}/{variant}/seed{seed}/assets/sheet.png",

@@ -371,8 +371,7 @@ def report_files():
         *(f"results/{suite}/gallery_{variant}.png" for variant in asset_variants()),
         *(f"results/{suite}/{scene}/moments.png" for scene in scenes_of(suite)),
         *players_of(suite),
-        *(f"{folder}/assets/orbit.mp4" for folder in shown_fits()),
-        *(f"{folder}/exports/turntable.mp4" for folder in shown_fits()),
+        *(f"{folder}/videos.html" for folder in shown_fits()),
     ]
 
 

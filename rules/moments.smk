@@ -1,6 +1,7 @@
 rule moments:
     input:
         frames="results/{suite}/{scene}/frames.npz",
+        truth="results/{suite}/{scene}/truth.npz",
         sequences=asked(moving_sequences_of, "suite", "scene"),
         code=code("moments"),
     output:
@@ -24,13 +25,14 @@ rule moments:
     params:
         settings=EXPERIMENT.moments_json(),
     shell:
-        "python -m stages.moments --frames {input.frames} --sequences {input.sequences} --out {output.picture}"
-        " --table {output.table} --settings {params.settings:q} --label {wildcards.scene} --log {log}"
+        "python -m stages.moments --frames {input.frames} --truth {input.truth} --sequences {input.sequences}"
+        " --out {output.picture} --table {output.table} --settings {params.settings:q} --label {wildcards.scene} --log {log}"
 
 
 use rule moments as rectification with:
     input:
         frames="results/{suite}/{scene}/frames.npz",
+        truth="results/{suite}/{scene}/truth.npz",
         sequences=asked(rectified_sequences_of, "suite", "scene"),
         code=code("moments"),
     output:

@@ -4,13 +4,7 @@ rule turntable:
         frames="results/{suite}/{scene}/frames.npz",
         code=code("turntable"),
     output:
-        turntable=report(
-            "results/{suite}/{scene}/{variant}/seed{seed}/exports/turntable.mp4",
-            caption="../workflow/report/assets.rst",
-            category="Results",
-            subcategory="{suite}",
-            labels={"scene": "{scene}", "method": "{variant}", "seed": "{seed}", "what": "turntable"},
-        ),
+        turntable="results/{suite}/{scene}/{variant}/seed{seed}/exports/turntable.mp4",
         orbit="results/{suite}/{scene}/{variant}/seed{seed}/exports/orbit.webp",
     log:
         "results/{suite}/{scene}/{variant}/seed{seed}/logs/turntable.log",

@@ -19,6 +19,7 @@ spz        sequence                             exports/spz/
 mesh       sequence, frames                     exports/mesh/, exports/animated.glb
 turntable  sequence, frames                     exports/turntable.mp4, exports/orbit.webp
 usd        sequence                             exports/sequence.usdc (extra [usd])
+videos     input.mp4, orbit.mp4, turntable.mp4  videos.html, which plays them, for the report
 metrics    views, sequence, frames, truth       metrics.csv
 networks   the same, public weights             networks.csv, features.npz
 tables     metrics of all scenes                results/table1.csv, .md, .tex

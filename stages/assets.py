@@ -64,7 +64,7 @@ def main(
 ) -> None:
     """Write videos, the contact sheet and the PLY sequence."""
     report.say(ON_CPU)
-    the_sequence, the_frames = Sequence.load(sequence), Frames.load(frames)
+    the_sequence, the_frames = Sequence.load(sequence, on_disk=True), Frames.load(frames, on_disk=True)
     chosen = settings.renders
     size = chosen.size or 2 * the_frames.rgba.shape[1]
     repeated = (index % len(the_sequence.times) for index in range(chosen.orbit_frames))

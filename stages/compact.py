@@ -10,15 +10,16 @@ from pathlib import Path
 
 from stages import cli
 from stages.cli import Reporter
+from stages.contracts import Sequence
 from stages.lib import compact
 from stages.settings import Run
 
 
 def main(sequence: Path, out: Path, settings: Run, report: Reporter) -> None:
     """Write the compact file of a sequence."""
-    with compact.OnDisk(sequence) as source:
-        size = compact.write(out, source)
-        frames, gaussians = len(source.times), len(source.sh)
+    the_sequence = Sequence.load(sequence, on_disk=True)
+    size = compact.write(out, the_sequence)
+    frames, gaussians = len(the_sequence.times), len(the_sequence.sh)
     each = size / max(1, frames * gaussians)
     report.say(f"wrote {out}: {frames} frames of {gaussians} gaussians in {size / 1e6:.2f} MB, {each:.1f} bytes each")
 

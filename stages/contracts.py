@@ -18,9 +18,10 @@ import json
 import os
 import platform
 import shutil
+import struct
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -80,15 +81,23 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder that becomes `path` on success and vanishes on failure."""
+    """Yield an empty temporary folder that becomes `path` on success and vanishes on failure.
+
+    Whenever it is interrupted, `path` is the whole old folder, the whole new one, or, for a moment, none.
+    """
     path = Path(path)
     temporary = _temporary(path)
-    shutil.rmtree(temporary, ignore_errors=True)
+    replaced = temporary.with_name(temporary.name + "-old")
+    for left in (temporary, replaced):
+        shutil.rmtree(left, ignore_errors=True)
     try:
         temporary.mkdir()
         yield temporary
-        shutil.rmtree(path, ignore_errors=True)
+        # Deleting takes many steps, so what is deleted has lost its name before.
+        if path.exists():
+            path.rename(replaced)
         temporary.rename(path)
+        shutil.rmtree(replaced, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -118,9 +127,10 @@ def check_axes(owner: str, spec: dict[str, str], arrays: dict[str, np.ndarray]) 
 
 
 def check_finite(owner: str, arrays: dict[str, np.ndarray]) -> None:
-    """Raise ContractError if any array holds NaN or infinity."""
+    """Raise ContractError if any array holds NaN or infinity; what is on disk is read one picture after the other."""
     for name, array in arrays.items():
-        bad = int(array.size - np.isfinite(array).sum())
+        parts = array if isinstance(array, OnDisk) else (array,)
+        bad = sum(int(part.size - np.isfinite(part).sum()) for part in parts)
         if bad:
             raise ContractError(
                 f"{owner}.{name} holds {bad} NaN or infinite values of {array.size}; expected finite numbers."
@@ -133,18 +143,27 @@ def _open_error(path: Path, error: Exception, expected: str) -> ContractError:
     )
 
 
+# What safetensors calls the dtypes of a sequence, and how many bytes its header's length takes.
+TENSOR_DTYPES = {"F64": "float64", "F32": "float32", "BOOL": "bool"}
+HEADER_LENGTH = struct.Struct("<Q")
+
+
 class OnDisk:
     """A stack of pictures that stays on disk: indexing its leading axes chooses, one picture is read when it is used.
 
-    For whoever looks at one picture after the other, so that memory does not grow with a clip's length. Like an array
-    it has dtype, ndim, shape and len, and NumPy reads all of it where it wants an array.
+    For whoever looks at one picture after the other, so that memory does not grow with a clip's length; a picture may
+    as well be the gaussians of a frame. Like an array it has dtype, ndim, shape, size and len, and NumPy reads all of
+    it where it wants an array. The file is read, not mapped: mapped pages would count as the process's memory.
     """
 
-    def __init__(self, file: IO[bytes], dtype: np.dtype, picture: tuple[int, ...], at: np.ndarray) -> None:
-        self._file, self._picture, self._at = file, picture, at
+    def __init__(
+        self, file: IO[bytes], dtype: np.dtype, picture: tuple[int, ...], at: np.ndarray, start: int = 0
+    ) -> None:
+        self._file, self._picture, self._at, self._start = file, picture, at, start
         self.dtype = dtype
         self.shape = (*at.shape, *picture)
         self.ndim = len(self.shape)
+        self.size = int(np.prod(self.shape))
 
     @classmethod
     def member(cls, path: Path, name: str, leading: int) -> OnDisk:
@@ -161,15 +180,34 @@ class OnDisk:
         at = np.arange(np.prod(shape[:leading], dtype=np.int64)).reshape(shape[:leading])
         return cls(unpacked, dtype, tuple(shape[leading:]), at)
 
+    @classmethod
+    def tensors(cls, path: Path, names: Iterable[str]) -> dict[str, OnDisk]:
+        """The tensors of these names that a whole safetensors file has, stacks along their first axis."""
+        file = open(path, "rb")
+        (length,) = HEADER_LENGTH.unpack(file.read(HEADER_LENGTH.size))
+        header = json.loads(file.read(length))
+        start = HEADER_LENGTH.size + length
+        return {
+            name: cls(
+                file,
+                np.dtype(TENSOR_DTYPES[header[name]["dtype"]]),
+                tuple(header[name]["shape"][1:]),
+                np.arange(header[name]["shape"][0]),
+                start + header[name]["data_offsets"][0],
+            )
+            for name in names
+            if name in header
+        }
+
     def __len__(self) -> int:
         return len(self._at)
 
     def __getitem__(self, key) -> OnDisk | np.ndarray:
         chosen = self._at[key]
         if chosen.ndim:
-            return OnDisk(self._file, self.dtype, self._picture, chosen)
+            return OnDisk(self._file, self.dtype, self._picture, chosen, self._start)
         size = int(np.prod(self._picture)) * self.dtype.itemsize
-        data = os.pread(self._file.fileno(), size, int(chosen) * size)
+        data = os.pread(self._file.fileno(), size, self._start + int(chosen) * size)
         return np.frombuffer(data, self.dtype).reshape(self._picture)
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
@@ -419,26 +457,57 @@ def save_tensors(path: Path, arrays: dict[str, np.ndarray], record: dict) -> Non
         temporary.write_bytes(data)
 
 
-def load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict]:
-    """Read what `save_tensors` wrote; raises ContractError on anything else."""
+def load_tensors(path: Path, on_disk: Collection[str] = ()) -> tuple[dict[str, np.ndarray], dict]:
+    """Read what `save_tensors` wrote, but for tensors that stay `on_disk`; raises ContractError on anything else."""
     try:
         with safe_open(path, framework="numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            names = [name for name in file.keys() if name not in on_disk]  # noqa: SIM118 - not a dict
+            arrays = {name: file.get_tensor(name) for name in names}
             record = json.loads(file.metadata()["record"])
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        if on_disk:
+            arrays |= OnDisk.tensors(path, on_disk)
+    except (OSError, SafetensorError, KeyError, IndexError, TypeError, ValueError) as error:
         raise _open_error(path, error, "safetensors with a record") from None
     return arrays, record
 
 
+def _tensor_header(tensors: dict[str, tuple[str, tuple[int, ...]]], record: dict) -> tuple[dict[str, int], bytes]:
+    """Where each tensor of (dtype, shape) begins in a safetensors file, and all that stands before the first.
+
+    As the library writes it: wide dtypes first, then by name, the header padded with spaces to eight bytes.
+    """
+    header: dict[str, dict] = {"__metadata__": {"record": json.dumps(record, sort_keys=True)}}
+    width = {name: np.dtype(TENSOR_DTYPES[dtype]).itemsize for name, (dtype, _) in tensors.items()}
+    end = 0
+    for name in sorted(tensors, key=lambda name: (-width[name], name)):
+        dtype, shape = tensors[name]
+        begin, end = end, end + width[name] * int(np.prod(shape))
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    start = HEADER_LENGTH.size + len(text)
+    return {name: start + header[name]["data_offsets"][0] for name in tensors}, HEADER_LENGTH.pack(len(text)) + text
+
+
 # What changes from frame to frame; the colour of a gaussian does not.
 MOVING = ("means", "quats", "log_scales", "opacity_logits")
+# One frame of a sequence, absent gaussians included: MOVING (N, ...) float32 and "present" (N,) bool.
+Moment = dict[str, np.ndarray]
 # Times are written as float64 and computed the same way everywhere; this forgives only rounding.
 TIME_TOLERANCE = 1e-6
 
 
+def nearest_frame(times: np.ndarray, time: float) -> int:
+    """Index of the frame of `times` (T,) nearest to a time, the first of several as near."""
+    return int(np.abs(times - time).argmin())
+
+
 @dataclass(frozen=True)
 class Sequence:
-    """The gaussians of every frame, activated by nothing: what every later stage reads."""
+    """The gaussians of every frame, activated by nothing: what every later stage reads.
+
+    Loaded with `on_disk`, what changes with time is OnDisk: `frame` and `at` work, and a frame is read when it is used.
+    """
 
     means: np.ndarray
     """(T, N, 3) float32"""
@@ -466,9 +535,45 @@ class Sequence:
         self.check()
         save_tensors(path, {f.name: getattr(self, f.name) for f in fields(self) if f.name != "record"}, self.record)
 
+    @staticmethod
+    def save_frames(path: Path, frames: Iterable[Moment], times: np.ndarray, sh: np.ndarray, record: dict) -> None:
+        """Write one frame after the other the bytes that `save` writes of the whole, so that no clip need be held.
+
+        times (T,), sh (N, K, 3) and record as in the fields. Raises ContractError where one of the T frames breaks the
+        contract, ValueError where there are more or fewer.
+        """
+        check_axes("Sequence", {"times": "float64 T", "sh": "float32 N K 3"}, {"times": times, "sh": sh})
+        check_finite("Sequence", {"times": times, "sh": sh})
+        spec = {"means": "float32 N 3", "quats": "float32 N 4", "log_scales": "float32 N 3"}
+        spec |= {"opacity_logits": "float32 N", "present": "bool N", "sh": "float32 N K 3"}
+        count, frame_count = len(sh), len(times)
+        shapes = {"means": (count, 3), "quats": (count, 4), "log_scales": (count, 3)}
+        shapes |= {"opacity_logits": (count,), "present": (count,)}
+        whole = {name: ("BOOL" if name == "present" else "F32", (frame_count, *one)) for name, one in shapes.items()}
+        places, header = _tensor_header(whole | {"sh": ("F32", sh.shape), "times": ("F64", times.shape)}, record)
+        with replacing(path) as temporary, open(temporary, "wb") as file:
+            file.write(header)
+
+            def put(name: str, array: np.ndarray, index: int = 0) -> None:
+                file.seek(places[name] + index * array.nbytes)
+                file.write(np.ascontiguousarray(array).tobytes())
+
+            put("times", times)
+            put("sh", sh)
+            for index, frame in zip(range(frame_count), frames, strict=True):
+                owner = f"frame {index} of Sequence"
+                check_axes(owner, spec, {**frame, "sh": sh})
+                check_finite(owner, {name: frame[name] for name in MOVING})
+                for name in shapes:
+                    put(name, frame[name], index)
+
     @classmethod
-    def load(cls, path: Path) -> Sequence:
-        arrays, record = load_tensors(path)
+    def load(cls, path: Path, on_disk: bool = False) -> Sequence:
+        """The contents of a file after a look at all of them; `on_disk` leaves there what changes with time (OnDisk).
+
+        Raises ContractError that names the file and what to type.
+        """
+        arrays, record = load_tensors(path, (*MOVING, "present") if on_disk else ())
         missing = {f.name for f in fields(cls)} - set(arrays) - {"record"}
         if missing:
             raise ContractError(f"{path} lacks {sorted(missing)}; expected a Sequence.")

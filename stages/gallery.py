@@ -41,7 +41,10 @@ def main(
 ) -> None:
     """Draw every scene beside the others."""
     report.say(ON_CPU)
-    loaded = [(Frames.load(one), Sequence.load(other)) for one, other in zip(frames, sequences, strict=True)]
+    loaded = [
+        (Frames.load(one, on_disk=True), Sequence.load(other, on_disk=True))
+        for one, other in zip(frames, sequences, strict=True)
+    ]
     count = max(len(scene.times) for scene, _ in loaded)
     columns = []
     for scene, sequence in loaded:

@@ -16,7 +16,7 @@ import numpy as np
 
 from stages import cli
 from stages.cli import Reporter
-from stages.contracts import Frames, Sequence, replacing_folder
+from stages.contracts import Frames, Sequence, nearest_frame, replacing_folder
 from stages.lib import glb, surface
 from stages.settings import ExportsRun
 
@@ -52,7 +52,10 @@ def carried(sequence: Sequence, vertices: np.ndarray, key: int) -> Iterator[np.n
     Only gaussians that exist and show in all frames carry. Their translations are blended, not their rotations: those
     of round gaussians mean nothing. Yields the vertices unmoved where no gaussian lasts.
     """
-    lasting = np.flatnonzero((sequence.present & (sequence.opacity_logits > surface.SHOWING_LOGIT)).all(axis=0))
+    shows = np.ones(len(sequence.sh), bool)
+    for present, logits in zip(sequence.present, sequence.opacity_logits, strict=True):
+        shows &= present & (logits > surface.SHOWING_LOGIT)
+    lasting = np.flatnonzero(shows)
     if not len(lasting):
         yield from (vertices for _ in sequence.times)
         return
@@ -79,9 +82,9 @@ def covered(first: np.ndarray, second: np.ndarray, reach: float) -> float:
 
 def main(sequence: Path, frames: Path, out: Path, animated: Path, settings: ExportsRun, report: Reporter) -> None:
     """Write one GLB a frame, and one that moves."""
-    the_sequence, the_frames = Sequence.load(sequence), Frames.load(frames)
+    the_sequence, the_frames = Sequence.load(sequence, on_disk=True), Frames.load(frames, on_disk=True)
     count = len(the_sequence.times)
-    key = int(np.abs(the_sequence.times - the_frames.times[the_frames.key]).argmin())
+    key = nearest_frame(the_sequence.times, the_frames.times[the_frames.key])
     cameras = the_frames.cameras(*surface.viewpoints(), max(LEAST_SIZE, the_frames.rgba.shape[1]))
     grid = surface.grid_around(the_sequence, settings.exports.mesh_resolution)
     rays = surface.rays_of(grid.corners(), cameras)

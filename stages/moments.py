@@ -1,6 +1,6 @@
 """moments: the methods side by side at the moments of a clip that change most, as in 4DSTR's Figures 5, 7 and 8.
 
-Reads frames.npz and the sequence.safetensors of several variants; writes one PNG and one CSV.
+Reads frames.npz, truth.npz and the sequence.safetensors of several variants; writes one PNG and one CSV.
 
 Vocabulary and conventions
 --------------------------
@@ -11,6 +11,8 @@ Vocabulary and conventions
 - PNG: a row the source, then a row a variant, named at its left; a change takes four columns: the input view before
   and, magnified, its part, then both after. CSV: a row for every variant, change and moment, with the PSNR in
   dB against the source in the part and in the whole picture.
+- Where there is ground truth, the same moments follow on the PNG from its first camera, which no fit was given, with
+  parts of their own: a row the truth, then a row a variant.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import numpy as np
 
 from stages import cli
 from stages.cli import Reporter, StageError
-from stages.contracts import Frames, Sequence, replacing
+from stages.contracts import Frames, Sequence, Truth, replacing
 from stages.lib import images, quality
 from stages.lib.device import ON_CPU
 from stages.lib.drawing import draw_rgba
@@ -125,25 +127,54 @@ def scores(name: str, pictures: dict[int, np.ndarray], source: np.ndarray, parts
     return found
 
 
-def main(frames: Path, sequences: list[Path], out: Path, table: Path, settings: MomentsRun, report: Reporter) -> None:
+def drawn(
+    sequence: Sequence, clip: Frames, shown: list[int], azimuth: float, elevation: float
+) -> dict[int, np.ndarray]:
+    """Pictures (H, W, 3) in [0, 1] on white of these frames from one camera."""
+    camera = clip.cameras(azimuth, elevation)
+    return {frame: quality.on_white(draw_rgba(sequence.frame(frame), camera)[0])[0] for frame in shown}
+
+
+def unseen(truth: Truth, sequences: dict[str, Sequence], clip: Frames, after: list[int]) -> list[np.ndarray]:
+    """The rows of the first ground-truth camera at these changes; none where there is no truth."""
+    if not len(truth.rgba):
+        return []
+    pictures = np.stack([quality.on_white(image)[0] for image in truth.rgba[0]])
+    parts = {frame: most_changing(pictures[frame - 1], pictures[frame]) for frame in after}
+    shown = sorted({frame for later in parts for frame in (later - 1, later)})
+    azimuth, elevation = float(truth.azimuth_deg[0, 0]), float(truth.elevation_deg[0, 0])
+    rows = [row(f"truth {azimuth:g} deg", {frame: pictures[frame] for frame in shown}, parts)]
+    return rows + [
+        row(name, drawn(sequence, clip, shown, azimuth, elevation), parts) for name, sequence in sequences.items()
+    ]
+
+
+def main(
+    frames: Path,
+    truth: Path,
+    sequences: list[Path],
+    out: Path,
+    table: Path,
+    settings: MomentsRun,
+    report: Reporter,
+) -> None:
     """Draw and score the methods side by side at the moments of change."""
     report.say(ON_CPU)
     clip = Frames.load(frames)
     source = np.stack([quality.on_white(image)[0] for image in clip.rgba])
     parts = chosen(source, settings.moments)
     shown = sorted({frame for after in parts for frame in (after - 1, after)})
+    loaded = {path.parts[-3]: Sequence.load(path, on_disk=True).at(clip.times) for path in sequences}
     rows, scored = [row("source", {frame: source[frame] for frame in shown}, parts)], []
-    camera = clip.cameras(0.0, clip.elevation_deg)
-    names = [path.parts[-3] for path in sequences]
-    for name, path in zip(names, sequences, strict=True):
-        sequence = Sequence.load(path).at(clip.times)
-        drawn = {frame: quality.on_white(draw_rgba(sequence.frame(frame), camera)[0])[0] for frame in shown}
-        rows.append(row(name, drawn, parts))
-        scored += scores(name, drawn, source, parts)
+    for name, sequence in loaded.items():
+        pictures = drawn(sequence, clip, shown, 0.0, clip.elevation_deg)
+        rows.append(row(name, pictures, parts))
+        scored += scores(name, pictures, source, parts)
+    rows += unseen(Truth.load(truth, on_disk=True), loaded, clip, list(parts))
     images.write_png(out, np.concatenate(rows))
     with replacing(table) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([HEADER, *scored])
-    report.say(f"wrote {out} and {table}: frames {', '.join(map(str, shown))} of {', '.join(names)}")
+    report.say(f"wrote {out} and {table}: frames {', '.join(map(str, shown))} of {', '.join(loaded)}")
 
 
 if __name__ == "__main__":

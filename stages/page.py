@@ -15,7 +15,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from stages import cli
@@ -134,11 +133,10 @@ def main(
 
     with replacing_folder(sources) as partial:
         for done, path in enumerate(frames, 1):
-            scene, clip = path.parts[-2], Frames.load(path)
+            scene, clip = path.parts[-2], Frames.load(path, on_disk=True)
             size = max(size, clip.rgba.shape[1])
-            moving = [white(rgba) for rgba in clip.rgba]
-            video.write_webp(partial / f"{scene}.webp", iter(moving), settings.renders.fps)
-            thumbnail(partial / f"{scene}_still.webp", Image.fromarray(np.ascontiguousarray(moving[0])))
+            video.write_webp(partial / f"{scene}.webp", map(white, clip.rgba), settings.renders.fps)
+            thumbnail(partial / f"{scene}_still.webp", Image.fromarray(white(clip.rgba[0])))
             names = f"{sources.name}/{scene}.webp", f"{sources.name}/{scene}_still.webp"
             rows[scene] = [Cell(*names, f"{scene}, source")]
             report.progress(done, len(frames))

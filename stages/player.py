@@ -16,9 +16,11 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from stages import cli
 from stages.cli import Reporter, StageError
-from stages.contracts import Anchors, Frames, replacing
+from stages.contracts import Anchors, Frames, nearest_frame, replacing
 from stages.lib import compact
 from stages.lib.viewpoints import cameras
 from stages.settings import PlayerRun
@@ -30,14 +32,19 @@ PAGE = "player.html"
 PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
 
 
-def about(titles: list[str], scene: str, frames: Frames, anchors: Anchors, settings: PlayerRun) -> dict:
-    """What the page is told: names, cameras, where playing begins."""
+def about(
+    titles: list[str], scene: str, times: np.ndarray, frames: Frames, anchors: Anchors, settings: PlayerRun
+) -> dict:
+    """What the page is told: names, cameras, where playing begins.
+
+    times (T,) are those of the first sequence, which may hold frames between the fitted ones.
+    """
     return {
         "scene": scene,
         "sequences": [{"title": title} for title in titles],
         "camera": {"radius": float(frames.radius), "fovy": float(frames.fovy_deg)},
         "cameras": cameras(frames, anchors),
-        "frame": int(frames.key),
+        "frame": nearest_frame(times, frames.times[frames.key]),
         "fps": settings.fps,
         "loop": settings.player.loop,
         "background": settings.player.background,
@@ -94,7 +101,9 @@ def main(
     if len(compacts) > 2:
         raise StageError(f"{len(compacts)} sequences were given; expected one, or two to compare.")
     headers = [compact.read_header(path) for path in compacts]
-    told = about(titles(compacts), frames.parent.name, Frames.load(frames), Anchors.load(anchors), settings)
+    told = about(
+        titles(compacts), frames.parent.name, headers[0].times, Frames.load(frames), Anchors.load(anchors), settings
+    )
     page = assemble(read_parts(parts), told, [path.read_bytes() for path in compacts])
     with replacing(out) as temporary:
         temporary.write_text(page, encoding="utf-8")

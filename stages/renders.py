@@ -6,6 +6,7 @@ anchor views and the ground-truth views, in this order, at the size of the frame
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,9 @@ def draw(sequence: Sequence, frames: Frames, anchors: Anchors, truth: Truth, rep
     count = len(frames.times)
     sequence = sequence.at(frames.times)
     kind, azimuth, elevation = scored_views(frames, anchors, truth)
-    rgba = np.empty((len(kind), count, *frames.rgba.shape[1:]), np.uint8)
+    # In a file that goes with the process: all views of a long clip are larger than what draws them.
+    shape = (len(kind), count, *frames.rgba.shape[1:])
+    rgba = np.memmap(tempfile.TemporaryFile(), np.uint8, "w+", shape=shape)
     for index in range(count):
         cameras = frames.cameras(azimuth[:, index], elevation[:, index])
         rgba[:, index] = draw_rgba(sequence.frame(index), cameras)
@@ -51,7 +54,10 @@ def main(
 ) -> None:
     """Draw the scored views."""
     report.say(ON_CPU)
-    views = draw(Sequence.load(sequence), Frames.load(frames), Anchors.load(anchors), Truth.load(truth), report)
+    clip, around, held = (
+        kind.load(path, on_disk=True) for kind, path in ((Frames, frames), (Anchors, anchors), (Truth, truth))
+    )
+    views = draw(Sequence.load(sequence, on_disk=True), clip, around, held, report)
     views.save(out)
     report.say(f"wrote {out}: {views.rgba.shape[0]} views of {views.rgba.shape[1]} frames")
 

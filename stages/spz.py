@@ -16,7 +16,7 @@ from stages.settings import Run
 
 def main(sequence: Path, out: Path, settings: Run, report: Reporter) -> None:
     """Write one SPZ file a frame."""
-    the_sequence = Sequence.load(sequence)
+    the_sequence = Sequence.load(sequence, on_disk=True)
     count = len(the_sequence.times)
     with replacing_folder(out) as partial:
         for index in range(count):

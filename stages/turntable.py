@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from stages import cli
 from stages.cli import Reporter
-from stages.contracts import Frames, Sequence
+from stages.contracts import Frames, Sequence, nearest_frame
 from stages.lib import video
 from stages.lib.device import ON_CPU
 from stages.lib.drawing import turn
@@ -23,13 +21,13 @@ from stages.settings import ExportsRun
 def frozen(sequence: Sequence, frames: Frames, moment: float | None) -> int:
     """The frame of the sequence nearest to a time in [0, 1]; None is the key frame of the canonical fit."""
     time = frames.times[frames.key] if moment is None else moment
-    return int(np.abs(sequence.times - time).argmin())
+    return nearest_frame(sequence.times, time)
 
 
 def main(sequence: Path, frames: Path, turntable: Path, orbit: Path, settings: ExportsRun, report: Reporter) -> None:
     """Write the frozen turntable and the animated WebP."""
     report.say(ON_CPU)
-    the_sequence, the_frames = Sequence.load(sequence), Frames.load(frames)
+    the_sequence, the_frames = Sequence.load(sequence, on_disk=True), Frames.load(frames, on_disk=True)
     chosen, fps = settings.exports, settings.renders.fps
     height = the_frames.rgba.shape[1]
     frame = frozen(the_sequence, the_frames, chosen.moment)

@@ -70,7 +70,7 @@ def write(path: Path, sequence: Sequence, fps: float) -> None:
 
 def main(sequence: Path, out: Path, settings: ExportsRun, report: Reporter) -> None:
     """Write the sequence as one OpenUSD file."""
-    the_sequence = Sequence.load(sequence)
+    the_sequence = Sequence.load(sequence, on_disk=True)
     write(out, the_sequence, settings.renders.fps)
     report.say(f"wrote {out}: {len(the_sequence.times)} time samples, {out.stat().st_size / 1e6:.2f} MB")
 

@@ -60,9 +60,10 @@ def page(folder: Path, *sequences: Sequence, run: PlayerRun | None = None) -> Pa
     """The player of one or two sequences, written into a folder."""
     data = []
     for index, sequence in enumerate(sequences):
-        compact.write(folder / f"{index}.4dgs", compact.InMemory(sequence))
+        compact.write(folder / f"{index}.4dgs", sequence)
         data.append((folder / f"{index}.4dgs").read_bytes())
     titles = ["first", "second"][: len(sequences)]
-    told = player.about(titles, "shell", *scene(len(sequences[0].times)), run or PlayerRun())
+    times = sequences[0].times
+    told = player.about(titles, "shell", times, *scene(len(times)), run or PlayerRun())
     (folder / "player.html").write_text(player.assemble(player.read_parts(PARTS), told, data), encoding="utf-8")
     return folder / "player.html"

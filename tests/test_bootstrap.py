@@ -78,6 +78,44 @@ def test_a_failure_is_said_and_tried_again(place, capfd):
     assert calls(folder) == 2
 
 
+@pytest.fixture
+def npm(place, monkeypatch):
+    """A place with pins of npm packages and an npm that only counts its calls, and fails if told to."""
+    bootstrap, folder = place
+    monkeypatch.setattr(bootstrap, "READERS", folder / "tests" / "node")
+    bootstrap.READERS.mkdir(parents=True)
+    for name in ("package.json", "package-lock.json"):
+        (bootstrap.READERS / name).write_text("{}")
+    program = folder / "bin" / "npm"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\nLC_ALL=C ls >> {folder}/calls\ntest ! -e {folder}/broken\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    return place
+
+
+def test_readers_of_others_are_installed_once_for_a_state_of_their_pins(npm):
+    bootstrap, folder = npm
+    for _ in range(2):
+        bootstrap.install_readers()
+        assert (folder / "calls").read_text() == "package-lock.json\npackage.json\n"
+    (bootstrap.READERS / "package-lock.json").write_text('{"version": 2}')
+    bootstrap.install_readers()
+    assert calls(folder) == 4
+    assert (folder / ".venv/node/package-lock.json").read_text() == '{"version": 2}'
+
+
+def test_without_npm_or_a_network_the_set_up_goes_on(npm, capfd, monkeypatch):
+    bootstrap, folder = npm
+    (folder / "broken").write_text("")
+    for expected in ("npm failed (message above)", "npm is not installed"):
+        bootstrap.install_readers()
+        assert f"{expected}: tests that read our files with Spark, three.js and splat-transform are skipped" in (
+            capfd.readouterr().err
+        )
+        monkeypatch.setattr(bootstrap.shutil, "which", lambda name: None)
+
+
 def test_a_read_only_installation_is_left_alone(place, monkeypatch):
     bootstrap, folder = place
     monkeypatch.setattr(bootstrap.os, "access", lambda path, mode: False)

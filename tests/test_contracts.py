@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,10 +16,12 @@ import numpy as np
 import pytest
 
 from stages.contracts import (
+    MOVING,
     Anchors,
     ContractError,
     Frames,
     Gaussians,
+    OnDisk,
     Sequence,
     Truth,
     Views,
@@ -26,6 +29,7 @@ from stages.contracts import (
     replacing,
     replacing_folder,
 )
+from tests.slow_motion import moments
 
 
 def gaussians(count=5, bases=4) -> Gaussians:
@@ -169,11 +173,72 @@ def test_what_a_killed_process_left_goes_when_the_file_is_written_next(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"ply", "a.npz"} | others
 
 
+def test_a_kill_while_the_old_folder_is_deleted_leaves_the_new_one(tmp_path, monkeypatch):
+    target = tmp_path / "out"
+    target.mkdir()
+    for name in "abc":
+        (target / name).write_text("old")
+    deleted = shutil.rmtree
+
+    def killed_halfway(folder, ignore_errors=False):
+        if (folder / "c").exists() and (folder / "c").read_text() == "old":
+            (folder / "a").unlink()
+            raise KeyboardInterrupt
+        deleted(folder, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr(shutil, "rmtree", killed_halfway)
+    with pytest.raises(KeyboardInterrupt), replacing_folder(target) as partial:
+        for name in "abc":
+            (partial / name).write_text("new")
+    assert {path.name: path.read_text() for path in target.iterdir()} == dict.fromkeys("abc", "new")
+
+
 def test_axes_bind_across_arrays():
     spec = {"a": "float64 N", "b": "float64 N 2"}
     assert check_axes("x", spec, {"a": np.zeros(3), "b": np.zeros((3, 2))}) == {"N": 3}
     with pytest.raises(ContractError, match=r"x\.b has shape"):
         check_axes("x", spec, {"a": np.zeros(3), "b": np.zeros((4, 2))})
+
+
+# ------------------------------------------------------------------ sequences that stay on disk
+
+
+@pytest.mark.parametrize(("frames", "count"), [(3, 5), (1, 1), (2, 0)])
+def test_a_sequence_written_frame_by_frame_has_the_bytes_of_the_whole(tmp_path, frames, count):
+    given = replace(sequence(), record={"seed": 1, "title": 'größer "und" \\ \n\x7f'})
+    cut = {name: getattr(given, name)[:frames, :count] for name in (*MOVING, "present")}
+    given = replace(given, **cut, sh=given.sh[:count], times=given.times[:frames])
+    given.save(tmp_path / "whole.safetensors")
+    Sequence.save_frames(tmp_path / "frames.safetensors", moments(given), given.times, given.sh, given.record)
+    assert (tmp_path / "frames.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
+
+
+def test_a_broken_frame_is_named_and_leaves_nothing(tmp_path):
+    given = sequence()
+    given.log_scales[2, 0] = np.inf
+    broken = moments(given)
+    with pytest.raises(ContractError, match=r"frame 2 of Sequence\.log_scales holds 3 NaN or infinite values of 15"):
+        Sequence.save_frames(tmp_path / "s", broken, given.times, given.sh, {})
+    with pytest.raises(ContractError, match=r"frame 0 of Sequence\.means has dtype float64; expected float32"):
+        wide = [{**frame, "means": frame["means"].astype(float)} for frame in broken]
+        Sequence.save_frames(tmp_path / "s", wide, given.times, given.sh, {})
+    with pytest.raises(ValueError, match="shorter"):
+        Sequence.save_frames(tmp_path / "s", broken[:2], given.times, given.sh, {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sequence_on_disk_is_the_one_in_memory(tmp_path):
+    given = sequence(frames=4)
+    given.save(tmp_path / "s.safetensors")
+    lazy = Sequence.load(tmp_path / "s.safetensors", on_disk=True)
+    assert isinstance(lazy.means, OnDisk) and lazy.record == given.record
+    for index in range(4):
+        assert same(lazy.frame(index), given.frame(index))
+    there, here = lazy.at(given.times[[2, 0]]), given.at(given.times[[2, 0]])
+    assert all(np.array_equal(np.array(getattr(there, name)), getattr(here, name)) for name in MOVING)
+    # What was opened is read to its end, whatever takes its name.
+    (tmp_path / "s.safetensors").unlink()
+    assert same(lazy.frame(1), given.frame(1))
 
 
 # ------------------------------------------------------------------ pictures that stay on disk

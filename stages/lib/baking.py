@@ -6,13 +6,14 @@ else.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from stages.cli import StageError
-from stages.contracts import Gaussians, Sequence
+from stages.contracts import Gaussians, Moment, Sequence
 from stages.lib import checkpoint
 from stages.lib.gaussians import NAMES, to_tensors
 from stages.lib.motion import ATTRIBUTES, Buffer, restore
@@ -26,26 +27,23 @@ def bake(
 
     arrays are those of dynamic.safetensors; settings may be None where they hold no motion.
     """
+    rows = list(moments(arrays, settings, device))
+    stacked = {name: np.stack([row[name] for row in rows]) for name in (*ATTRIBUTES, "present")}
+    return Sequence(**stacked, sh=arrays["gaussians.sh"], times=arrays["times"], record=about)
+
+
+def moments(arrays: dict[str, np.ndarray], settings: DynamicSettings | None, device: torch.device) -> Iterator[Moment]:
+    """The gaussians of one frame after the other, in order and none held; arguments as of `bake`."""
     params = to_tensors(Gaussians(**{name: arrays[f"gaussians.{name}"] for name in NAMES}), device)
-    times = arrays["times"]
     motion, spread = restore(arrays, settings, device)
     present = torch.from_numpy(arrays["present"]).to(device)
-    rows: dict[str, list[np.ndarray]] = {name: [] for name in ATTRIBUTES}
     buffer: Buffer = ()
-    with torch.no_grad():
-        for frame, time in enumerate(times.tolist()):
-            moved = {name: params[name][None] for name in ATTRIBUTES}
-            if motion is not None:
+    for frame, time in enumerate(arrays["times"].tolist()):
+        moved = {name: params[name].detach()[None] for name in ATTRIBUTES}
+        if motion is not None:
+            with torch.no_grad():
                 moved, buffer = motion(params, [time], present[frame : frame + 1], spread, buffer)
-            for name, stack in rows.items():
-                stack.append(moved[name][0].cpu().numpy())
-    return Sequence(
-        **{name: np.stack(stack) for name, stack in rows.items()},
-        sh=arrays["gaussians.sh"],
-        present=arrays["present"],
-        times=times,
-        record=about,
-    )
+        yield {name: moved[name][0].cpu().numpy() for name in ATTRIBUTES} | {"present": arrays["present"][frame]}
 
 
 def live(path: Path, device: torch.device) -> Sequence:

@@ -22,15 +22,13 @@ import json
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
-from stages.contracts import ContractError, Sequence, check_axes, check_finite, replacing
+from stages.contracts import ContractError, Sequence, replacing
 
 MAGIC = b"4DGS"
 VERSION = 1
@@ -49,85 +47,9 @@ PREFIX = struct.Struct("<4sII")
 LENGTH = struct.Struct("<I")
 
 
-class Source(Protocol):
-    """What can be written: a sequence in memory or one left on disk."""
-
-    times: np.ndarray
-    sh: np.ndarray
-    record: dict
-
-    def block(self, first: int, last: int) -> dict[str, np.ndarray]:
-        """Frames first to last (exclusive) of every channel and of `present`."""
-
-
-@dataclass(frozen=True)
-class InMemory:
-    """A loaded Sequence as a source."""
-
-    sequence: Sequence
-
-    def __post_init__(self) -> None:
-        self.sequence.check()
-
-    @property
-    def times(self) -> np.ndarray:
-        return self.sequence.times
-
-    @property
-    def sh(self) -> np.ndarray:
-        return self.sequence.sh
-
-    @property
-    def record(self) -> dict:
-        return self.sequence.record
-
-    def block(self, first: int, last: int) -> dict[str, np.ndarray]:
-        return {name: getattr(self.sequence, name)[first:last] for name in (*SIZES, "present")}
-
-
-class OnDisk:
-    """A sequence.safetensors of which only the asked frames are read; raises ContractError as Sequence.load does."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = Path(path)
-
-    def __enter__(self) -> OnDisk:
-        try:
-            self._file = safe_open(self._path, framework="numpy").__enter__()
-            names = set(self._file.keys())
-            missing = {f.name for f in fields(Sequence)} - names - {"record"}
-            if missing:
-                raise ContractError(f"{self._path} lacks {sorted(missing)}; expected a Sequence.")
-            self.times, self.sh = self._file.get_tensor("times"), self._file.get_tensor("sh")
-            self.record = json.loads(self._file.metadata()["record"])
-            frames = {name: self._file.get_slice(name).get_shape()[0] for name in (*SIZES, "present")}
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            if isinstance(error, ContractError):
-                raise
-            raise ContractError(
-                f"{self._path} cannot be read as a Sequence ({error}). "
-                "Delete it and run the same command again to remake it."
-            ) from None
-        check_axes("Sequence", {"times": "float64 T", "sh": "float32 N K 3"}, vars(self))
-        check_finite("Sequence", {"sh": self.sh, "times": self.times})
-        if set(frames.values()) != {len(self.times)}:
-            raise ContractError(
-                f"{self._path} has {len(self.times)} times and frames of {frames}; expected equal numbers."
-            )
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.__exit__(kind, error, trace)
-
-    def block(self, first: int, last: int) -> dict[str, np.ndarray]:
-        found = {name: self._file.get_slice(name)[first:last] for name in (*SIZES, "present")}
-        spec = {name: f"float32 F N {size}" for name, size in SIZES.items() if size > 1}
-        spec |= {"opacity_logits": "float32 F N", "present": "bool F N", "sh": "float32 N K 3"}
-        check_axes("Sequence", spec, {**found, "sh": self.sh})
-        check_finite("Sequence", {name: found[name] for name in SIZES})
-        return found
+def _block(sequence: Sequence, first: int) -> dict[str, np.ndarray]:
+    """Every channel and `present` of the group of frames that begins with `first`, read where they are on disk."""
+    return {name: np.asarray(getattr(sequence, name)[first : first + GROUP_FRAMES]) for name in (*SIZES, "present")}
 
 
 # ------------------------------------------------------------------ quantisation
@@ -169,15 +91,15 @@ class Survey:
     grids: dict[str, Grid]
 
 
-def survey(source: Source) -> Survey:
+def survey(sequence: Sequence) -> Survey:
     """Read every frame once; only values of present gaussians count."""
-    count, total = len(source.sh), len(source.times)
+    count, total = len(sequence.sh), len(sequence.times)
     first = {name: np.zeros((count, size), np.float32) for name, size in SIZES.items()}
     seen = np.zeros(count, bool)
     low = {name: np.full(size, np.inf) for name, size in SIZES.items()}
     high = {name: np.full(size, -np.inf) for name, size in SIZES.items()}
     for start in _starts(total):
-        block = source.block(start, min(start + GROUP_FRAMES, total))
+        block = _block(sequence, start)
         for frame, present in enumerate(block["present"]):
             fresh = present & ~seen
             seen |= present
@@ -264,35 +186,36 @@ def _write_chunk(file: BinaryIO, parts: list[bytes]) -> None:
 # ------------------------------------------------------------------ writing
 
 
-def write(path: Path, source: Source) -> int:
-    """Write a sequence, its frames read twice and group by group; returns the size in bytes.
+def write(path: Path, sequence: Sequence) -> int:
+    """Write a sequence, in memory or on disk, its frames read twice and group by group; returns the size in bytes.
 
     Raises ContractError on NaN or wrong shapes. The file appears under its name only when it is complete.
     """
-    found = survey(source)
-    sh = source.sh.reshape(len(source.sh), 3 * source.sh.shape[1])
+    sequence.check()
+    found = survey(sequence)
+    count, bases = sequence.sh.shape[:2]
+    sh = sequence.sh.reshape(count, 3 * bases)
     bounds = (sh.min(0), sh.max(0)) if len(sh) else (np.zeros(sh.shape[1]),) * 2
     colours = _spanning(*bounds, BITS["sh"])
     header = {
-        "frames": len(source.times),
-        "gaussians": len(source.sh),
-        "bases": source.sh.shape[1],
+        "frames": len(sequence.times),
+        "gaussians": count,
+        "bases": bases,
         "group": GROUP_FRAMES,
-        "times": source.times.tolist(),
+        "times": sequence.times.tolist(),
         "grids": {
             name: {"low": grid.low.tolist(), "step": grid.step.tolist(), "bits": grid.bits}
             for name, grid in {**found.grids, "sh": colours}.items()
         },
-        "record": source.record,
+        "record": sequence.record,
     }
     text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
     with replacing(path) as temporary:
         with open(temporary, "wb") as file:
             file.write(PREFIX.pack(MAGIC, VERSION, len(text)) + text)
             state = _write_base(file, found, colours.quantise(sh))
-            for start in _starts(len(source.times)):
-                block = source.block(start, min(start + GROUP_FRAMES, len(source.times)))
-                state = _write_group(file, block, found.grids, state)
+            for start in _starts(len(sequence.times)):
+                state = _write_group(file, _block(sequence, start), found.grids, state)
         size = temporary.stat().st_size
     return size
 

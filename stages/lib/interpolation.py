@@ -13,9 +13,12 @@ Letters: T fitted frames, N gaussians, M frames made.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
 import numpy as np
 
-from stages.contracts import Sequence
+from stages.contracts import Moment
 
 # Below this angle (radians) sines lose their digits and the straight line is the arc to float32.
 SMALLEST_ARC = 1e-4
@@ -52,40 +55,53 @@ def slerp(start: np.ndarray, end: np.ndarray, fraction: float) -> np.ndarray:
     return turned / np.linalg.norm(turned, axis=-1, keepdims=True)
 
 
-def insert(sequence: Sequence, between: int) -> Sequence:
-    """The sequence with `between` frames evenly spaced in time between any two; fitted frames keep their bits.
+def instants(times: np.ndarray, between: int) -> np.ndarray:
+    """The times (M,) of a clip with `between` frames evenly spaced in time between any two of `times` (T,).
 
-    M = (T - 1) (between + 1) + 1. Returns the sequence itself for `between` 0 or a single frame. Raises ValueError if
-    `between` is negative.
+    M = (T - 1) (between + 1) + 1. Raises ValueError if `between` is negative.
     """
     if between < 0:
         raise ValueError(f"between is {between}; expected 0 or more frames between two fitted ones.")
-    if between == 0 or len(sequence.times) == 1:
-        return sequence
     stride = between + 1
-    count = (len(sequence.times) - 1) * stride + 1
-    names = ("means", "quats", "log_scales", "opacity_logits", "present", "times")
-    made = {name: np.empty((count, *(old := getattr(sequence, name)).shape[1:]), old.dtype) for name in names}
-    for name in names:
-        made[name][::stride] = getattr(sequence, name)
-    times = sequence.times
-    velocity = tangents(sequence.means, sequence.present, times)
+    made = np.empty((len(times) - 1) * stride + 1, times.dtype)
+    made[::stride] = times
+    for step in range(1, stride):
+        made[step::stride] = times[:-1] + step / stride * np.diff(times)
+    return made
+
+
+def insert(frames: Iterable[Moment], times: np.ndarray, between: int) -> Iterator[Moment]:
+    """The frames at `instants(times, between)`, one after the other: fitted ones keep their bits.
+
+    frames are those at times (T,), in order; four at most are held.
+    """
+    frames, stride = iter(frames), between + 1
+    held = list(islice(frames, 2))
     for frame in range(len(times) - 1):
-        here, there = slice(frame, frame + 1), slice(frame + 1, frame + 2)
-        length = times[frame + 1] - times[frame]
-        for step in range(1, stride):
-            u = step / stride
-            row = frame * stride + step
-            made["times"][row] = times[frame] + u * length
-            made["present"][row] = sequence.present[frame] & sequence.present[frame + 1]
-            made["means"][row] = (
-                (1 + 2 * u) * (1 - u) ** 2 * sequence.means[here]
-                + u * (1 - u) ** 2 * length * velocity[here]
-                + u**2 * (3 - 2 * u) * sequence.means[there]
-                - u**2 * (1 - u) * length * velocity[there]
-            )[0]
-            made["quats"][row] = slerp(sequence.quats[frame], sequence.quats[frame + 1], u)
-            for name in ("log_scales", "opacity_logits"):
-                values = getattr(sequence, name)
-                made[name][row] = (1 - u) * values[frame] + u * values[frame + 1]
-    return Sequence(**made, sh=sequence.sh, record={**sequence.record, "between": between})
+        # A tangent takes the frame before and the frame after, as far as there are any.
+        held += islice(frames, 1)
+        here = min(frame, 1)
+        yield held[here]
+        if between:
+            yield from _between(held, times[frame - here :][: len(held)], here, stride)
+        del held[:here]
+    yield held[-1]
+
+
+def _between(held: list[Moment], times: np.ndarray, here: int, stride: int) -> Iterator[Moment]:
+    """The frames between `here` and the next one of neighbours `held` at `times`, `stride` steps apart."""
+    velocity = tangents(*(np.stack([frame[name] for frame in held]) for name in ("means", "present")), times)
+    start, end = held[here], held[here + 1]
+    length = times[here + 1] - times[here]
+    for step in range(1, stride):
+        u = step / stride
+        means = (
+            (1 + 2 * u) * (1 - u) ** 2 * start["means"]
+            + u * (1 - u) ** 2 * length * velocity[here]
+            + u**2 * (3 - 2 * u) * end["means"]
+            - u**2 * (1 - u) * length * velocity[here + 1]
+        )
+        made = {"means": means, "quats": slerp(start["quats"], end["quats"], u)}
+        made |= {name: (1 - u) * start[name] + u * end[name] for name in ("log_scales", "opacity_logits")}
+        made = {name: values.astype(np.float32, copy=False) for name, values in made.items()}
+        yield made | {"present": start["present"] & end["present"]}

@@ -85,13 +85,14 @@ def grid_around(sequence: Sequence, resolution: int) -> Grid:
 
     A sequence in which nothing shows gets a grid of one voxel around the origin.
     """
-    showing = sequence.present & (sequence.opacity_logits > SHOWING_LOGIT)
-    if not showing.any():
-        return Grid(np.full(3, -0.5), 1.0, (2, 2, 2))
     low, high = np.full(3, np.inf), np.full(3, -np.inf)
-    for frame in np.flatnonzero(showing.any(axis=1)):
-        ends = np.percentile(sequence.means[frame][showing[frame]], (STRAY_PERCENT, 100 - STRAY_PERCENT), axis=0)
-        low, high = np.minimum(low, ends[0]), np.maximum(high, ends[1])
+    for means, present, logits in zip(sequence.means, sequence.present, sequence.opacity_logits, strict=True):
+        showing = present & (logits > SHOWING_LOGIT)
+        if showing.any():
+            ends = np.percentile(means[showing], (STRAY_PERCENT, 100 - STRAY_PERCENT), axis=0)
+            low, high = np.minimum(low, ends[0]), np.maximum(high, ends[1])
+    if (low > high).any():
+        return Grid(np.full(3, -0.5), 1.0, (2, 2, 2))
     # One gaussian alone has no extent of its own.
     side = max(float((high - low).max()), 1e-3)
     voxel = side / max(resolution - 2 * MARGIN_VOXELS, 1)

@@ -69,7 +69,7 @@ def main() -> None:
             sequence = tiled(sequence, *chosen.tile)
         with tempfile.TemporaryDirectory() as folder:
             started = time.process_time()
-            size = compact.write(Path(folder) / "sequence.4dgs", compact.InMemory(sequence))
+            size = compact.write(Path(folder) / "sequence.4dgs", sequence)
             seconds = time.process_time() - started
             back = compact.read(Path(folder) / "sequence.4dgs")
         frames, count = sequence.present.shape

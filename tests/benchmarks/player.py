@@ -1,8 +1,10 @@
 """How fast the player draws in a headless Chromium with software rendering, beside Spark in the same run.
 
     python -m tests.benchmarks.player                                   # 5,000, 10,000, 50,000 gaussians at 512x512
-    mkdir spark && (cd spark && npm install @sparkjsdev/spark three)
+    mkdir spark && cp tests/node/*.json spark && npm ci --ignore-scripts --prefix spark
     python -m tests.benchmarks.player --spark spark                     # the same beside Spark, and both pictures
+
+`.venv/node`, which `bootstrap.py pytest` makes, is such a folder. tests/node pins Spark 2.2.0 and three 0.187.0.
 
 The object is `tests.players.shell`; the camera turns 3 degrees a picture, so that every picture is sorted and drawn
 anew. "turn" is one frame of the clip, the only thing Spark is asked for; "playing" also changes the frame with every
@@ -194,7 +196,8 @@ def main() -> None:
     chosen = parser.parse_args()
     if chosen.spark and not (chosen.spark / "node_modules" / "@sparkjsdev" / "spark").is_dir():
         parser.error(
-            f"{chosen.spark} holds no Spark; type `npm install --prefix {chosen.spark} @sparkjsdev/spark three`"
+            f"{chosen.spark} holds no Spark; type `mkdir -p {chosen.spark} && cp tests/node/*.json {chosen.spark} && "
+            f"npm ci --ignore-scripts --prefix {chosen.spark}`"
         )
     print(machine())
     print(

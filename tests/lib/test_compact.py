@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from stages.contracts import ContractError, Sequence, save_tensors
+from stages.contracts import ContractError, OnDisk, Sequence, save_tensors
 from stages.lib import compact
 from stages.lib.cameras import orbit
 from stages.lib.drawing import draw_rgba
@@ -32,7 +32,7 @@ def sequence() -> Sequence:
 
 
 def rewritten(path, sequence: Sequence) -> Sequence:
-    compact.write(path, compact.InMemory(sequence))
+    compact.write(path, sequence)
     return compact.read(path)
 
 
@@ -61,7 +61,7 @@ def test_absent_gaussians_hold_their_last_values(tmp_path, sequence):
 
 def test_what_is_written_again_does_not_change(tmp_path, sequence):
     once = rewritten(tmp_path / "a.4dgs", sequence)
-    size = compact.write(tmp_path / "b.4dgs", compact.InMemory(sequence))
+    size = compact.write(tmp_path / "b.4dgs", sequence)
     assert size == (tmp_path / "a.4dgs").stat().st_size
     assert (tmp_path / "a.4dgs").read_bytes() == (tmp_path / "b.4dgs").read_bytes()
     np.testing.assert_array_equal(once.present, rewritten(tmp_path / "c.4dgs", once).present)
@@ -72,7 +72,7 @@ def test_the_pictures_stay(tmp_path):
     made = shell(10_000, frames=32)
     noise = np.random.default_rng(0).normal(0, 2e-3, made.means.shape)
     moving = replace(made, means=(made.means + noise).astype(np.float32))
-    size = compact.write(tmp_path / "a.4dgs", compact.InMemory(moving))
+    size = compact.write(tmp_path / "a.4dgs", moving)
     assert size <= 5_000_000
     back = compact.read(tmp_path / "a.4dgs")
     cameras = orbit([0.0, 200.0], [0.0, 30.0], 2.0, 49.1, 256, 256)
@@ -82,15 +82,15 @@ def test_the_pictures_stay(tmp_path):
 
 def test_from_disk_is_from_memory_and_a_group_at_a_time(tmp_path, sequence, monkeypatch):
     sequence.save(tmp_path / "s.safetensors")
+    source = Sequence.load(tmp_path / "s.safetensors", on_disk=True)
     asked = []
-    read = compact.OnDisk.block
-    monkeypatch.setattr(compact.OnDisk, "block", lambda self, *span: asked.append(span) or read(self, *span))
-    with compact.OnDisk(tmp_path / "s.safetensors") as source:
-        compact.write(tmp_path / "disk.4dgs", source)
-    compact.write(tmp_path / "memory.4dgs", compact.InMemory(sequence))
+    read = OnDisk.__array__
+    monkeypatch.setattr(OnDisk, "__array__", lambda self, *how, **more: asked.append(len(self)) or read(self))
+    compact.write(tmp_path / "disk.4dgs", source)
+    compact.write(tmp_path / "memory.4dgs", sequence)
     assert (tmp_path / "disk.4dgs").read_bytes() == (tmp_path / "memory.4dgs").read_bytes()
-    # Two passes, and never more than a group in memory.
-    assert asked == 2 * [(0, 8), (8, 11)]
+    # Two passes over four channels and the presence, and never more than a group in memory.
+    assert asked == 2 * (5 * [8] + 5 * [3])
     assert [len(group.times) for group in compact.groups(tmp_path / "disk.4dgs")] == [8, 3]
 
 
@@ -127,7 +127,7 @@ def test_folded_differences_by_hand(bits):
 
 
 def test_layout_of_the_first_bytes(tmp_path, sequence):
-    compact.write(tmp_path / "a.4dgs", compact.InMemory(sequence))
+    compact.write(tmp_path / "a.4dgs", sequence)
     raw = (tmp_path / "a.4dgs").read_bytes()
     assert raw[:8] == b"4DGS\x01\x00\x00\x00"
     after = 12 + int.from_bytes(raw[8:12], "little")
@@ -140,25 +140,23 @@ def test_layout_of_the_first_bytes(tmp_path, sequence):
 def test_nan_is_refused_and_nothing_is_left(tmp_path, sequence):
     broken = replace(sequence, means=np.where(np.arange(3) == 1, np.nan, sequence.means).astype(np.float32))
     with pytest.raises(ContractError, match=r"means holds 550 NaN"):
-        compact.write(tmp_path / "a.4dgs", compact.InMemory(broken))
+        compact.write(tmp_path / "a.4dgs", broken)
     sequence.save(tmp_path / "s.safetensors")
     raw = bytearray((tmp_path / "s.safetensors").read_bytes())
     place = raw.index(sequence.means.tobytes()[:40])
     raw[place : place + 4] = np.float32(np.nan).tobytes()
     (tmp_path / "s.safetensors").write_bytes(raw)
-    with compact.OnDisk(tmp_path / "s.safetensors") as source, pytest.raises(ContractError, match="means holds 1 NaN"):
-        compact.write(tmp_path / "a.4dgs", source)
+    with pytest.raises(ContractError, match="means holds 1 NaN or infinite values of 1650"):
+        Sequence.load(tmp_path / "s.safetensors", on_disk=True)
     assert [path.name for path in tmp_path.iterdir()] == ["s.safetensors"]
 
 
 def test_arrays_of_different_lengths_are_refused(tmp_path, sequence):
     arrays = {name: getattr(sequence, name) for name in (*ATTRIBUTES, "sh", "present")}
     save_tensors(tmp_path / "s.safetensors", {**arrays, "times": sequence.times[:5]}, {})
-    with (
-        pytest.raises(ContractError, match=r"5 times and frames of .*'means': 11"),
-        compact.OnDisk(tmp_path / "s.safetensors"),
-    ):
-        pass
+    for on_disk in (False, True):
+        with pytest.raises(ContractError, match=r"s\.safetensors: Sequence\.times has shape \(5,\); expected .* T=11"):
+            Sequence.load(tmp_path / "s.safetensors", on_disk)
 
 
 def test_an_interrupted_write_leaves_nothing(tmp_path, sequence, monkeypatch):
@@ -167,13 +165,13 @@ def test_an_interrupted_write_leaves_nothing(tmp_path, sequence, monkeypatch):
 
     monkeypatch.setattr(compact, "_write_group", fail)
     with pytest.raises(OSError, match="disk full"):
-        compact.write(tmp_path / "a.4dgs", compact.InMemory(sequence))
+        compact.write(tmp_path / "a.4dgs", sequence)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_cannot_be_read_is_named(tmp_path, sequence):
     path = tmp_path / "a.4dgs"
-    compact.write(path, compact.InMemory(sequence))
+    compact.write(path, sequence)
     raw = path.read_bytes()
     for damaged, message in (
         (b"ply\n" + raw[4:], "expected b'4DGS'"),
@@ -188,5 +186,5 @@ def test_what_cannot_be_read_is_named(tmp_path, sequence):
     with pytest.raises(ContractError, match="cannot be read as a compact sequence"):
         compact.read(tmp_path / "none.4dgs")
     (tmp_path / "x.safetensors").write_bytes(b"no")
-    with pytest.raises(ContractError, match="cannot be read as a Sequence"), compact.OnDisk(tmp_path / "x.safetensors"):
-        pass
+    with pytest.raises(ContractError, match="cannot be read as safetensors"):
+        Sequence.load(tmp_path / "x.safetensors", on_disk=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import struct
 import subprocess
@@ -15,29 +14,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages import mesh, spz, turntable, usd
+from stages import assets, mesh, spz, turntable, usd
 from stages.cli import StageError
 from stages.contracts import ContractError, Gaussians, Sequence, save_tensors
-from stages.lib import glb, ply, video
+from stages.lib import drawing, glb, ply, video
 from stages.lib import spz as spz_file
 from stages.lib.axes import half_turn
-from stages.settings import ExportsRun, ExportsSettings, RendersSettings, Run
+from stages.settings import AssetsRun, ExportsRun, ExportsSettings, RendersSettings, Run
+from tests import readers
 from tests.reference import spz_reader
+from tests.slow_motion import insert
 
 SETTINGS = ExportsSettings(moment=0.4, turntable_frames=5, webp_frames=6, webp_size=32, mesh_resolution=24)
 RUN = ExportsRun(renders=RendersSettings(size=48, fps=10), exports=SETTINGS)
-SPLAT_TRANSFORM = shutil.which("splat-transform")
-needs_splat_transform = pytest.mark.skipif(
-    SPLAT_TRANSFORM is None,
-    reason="splat-transform is not on PATH; type `npm install --global @playcanvas/splat-transform`",
-)
-
-# A folder with node_modules/three, as `mkdir three && (cd three && npm install three)` makes one.
-THREE = os.environ.get("THREE") or os.environ.get("SPARK")
-needs_three = pytest.mark.skipif(
-    THREE is None or shutil.which("node") is None,
-    reason="set THREE to a folder in which `npm install three` was typed, and have node on PATH",
-)
+NO_SPLAT_TRANSFORM, NO_THREE = readers.missing("@playcanvas/splat-transform"), readers.missing("three")
+SPLAT_TRANSFORM = readers.FOLDER / "node_modules" / ".bin" / "splat-transform"
+needs_splat_transform = pytest.mark.skipif(NO_SPLAT_TRANSFORM is not None, reason=str(NO_SPLAT_TRANSFORM))
+needs_three = pytest.mark.skipif(NO_THREE is not None, reason=str(NO_THREE))
 # Loads a GLB and says, for every time asked: the middle of what is shown, and how many meshes that is.
 READ_WITH_THREE = """
 import { readFileSync } from "node:fs";
@@ -74,7 +67,7 @@ def read_with_three(file: Path, *times: float) -> dict:
     script = file.parent / "read.mjs"
     script.write_text(READ_WITH_THREE, encoding="utf-8")
     # node looks for modules beside the script.
-    (file.parent / "node_modules").symlink_to(Path(THREE).resolve() / "node_modules")
+    (file.parent / "node_modules").symlink_to(readers.FOLDER.resolve() / "node_modules")
     command = ["node", str(script), str(file), *map(str, times)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
@@ -208,6 +201,24 @@ def test_turntable_freezes_a_moment_and_the_webp_plays(files, report):
     assert (moving.n_frames, moving.size) == (6, (32, 32))
 
 
+def test_slow_motion_freezes_the_same_moment_and_plays_from_end_to_end(files, sequence, report, monkeypatch):
+    insert(sequence, 3).save(files / "sequence.safetensors")
+    shown = []
+
+    def kept(sequence, frames, order, count, size):
+        order = list(order)
+        shown.append(order)
+        return drawing.turn(sequence, frames, iter(order), count, size)
+
+    monkeypatch.setattr(turntable, "turn", kept)
+    inputs = files / "sequence.safetensors", files / "frames.npz"
+    run = ExportsRun(renders=RUN.renders, exports=SETTINGS.model_copy(update={"moment": None}))
+    turntable.main(*inputs, files / "t.mp4", files / "o.webp", run, report)
+    # 13 frames for 4; the key frame, number 2 of the fitted ones, is at time 2/3.
+    assert "frame 8 at time 0.667" in report.text
+    assert shown == [[8] * 5, [0, 2, 4, 6, 8, 10]]
+
+
 def test_usd_has_a_sample_a_frame_and_interpolates(files, sequence, report):
     pytest.importorskip("pxr", reason="usd-core is not installed; type `pip install usd-core`")
     from pxr import Usd, UsdVol
@@ -247,7 +258,35 @@ def test_one_frame_and_a_frame_without_gaussians(files, scene, sequence, report)
         inputs = files / "sequence.safetensors", files / "frames.npz"
         turntable.main(*inputs, files / "t.mp4", files / "o.webp", RUN, report)
         assert (video.read(files / "t.mp4")[0] < 200).any() == present[0].any()
-    assert len(list((files / "mesh").iterdir())) == 1
+        run = AssetsRun(renders={"size": 48, "orbit_frames": 2, "sheet_times": 3})
+        outputs = [files / name for name in ("orbit.mp4", "input.mp4", "sheet.png", "ply")]
+        assets.main(*inputs, *outputs, settings=run, report=report)
+        assert len(Gaussians.load(files / "ply/frame0000.ply").means) == present[0].sum()
+        assert [len(video.read(path)) for path in outputs[:2]] == [2, 1]
+        assert (video.read(files / "orbit.mp4") < 200).any() == present[0].any()
+        # One time and seven rows: the source stays, our six views are white.
+        drawn = np.asarray(Image.open(files / "sheet.png"))
+        assert drawn.shape == (7 * 32, 32, 3)
+        assert (drawn[32:] < 200).any() == present[0].any()
+    assert len(list((files / "mesh").iterdir())) == len(list((files / "ply").iterdir())) == 1
+
+
+def test_usd_of_one_frame_and_of_a_frame_without_gaussians(files, sequence, report):
+    pytest.importorskip("pxr", reason="usd-core is not installed; type `pip install usd-core`")
+    from pxr import Usd, UsdVol
+
+    for present in (sequence.present, np.zeros_like(sequence.present)):
+        replace(sequence, present=present).at(sequence.times[:1]).save(files / "sequence.safetensors")
+        usd.main(files / "sequence.safetensors", files / "s.usdc", RUN, report)
+        stage = Usd.Stage.Open(str(files / "s.usdc"))
+        assert (stage.GetStartTimeCode(), stage.GetEndTimeCode()) == (0, 0)
+        splats = UsdVol.ParticleField3DGaussianSplat(stage.GetDefaultPrim())
+        assert splats.GetPositionsAttr().GetTimeSamples() == [0]
+        shown = np.array(splats.GetOpacitiesAttr().Get(0.0))
+        assert len(shown) == 600
+        assert (shown > 0).sum() == present[0].sum()
+        extent = np.array(splats.GetExtentAttr().Get(0.0))
+        assert extent.any() == present[0].any()
 
 
 def test_nan_is_named_and_nothing_is_written(files, sequence, report):
@@ -290,7 +329,7 @@ def test_splat_transform_reads_back_what_was_written(tmp_path, sequence, kind):
         given.save(tmp_path / "a.ply", {"up": "+y"})
     else:
         spz_file.write(tmp_path / "a.spz", **vars(given))
-    command = [SPLAT_TRANSFORM, str(tmp_path / f"a.{kind}"), str(tmp_path / "b.ply")]
+    command = [str(SPLAT_TRANSFORM), str(tmp_path / f"a.{kind}"), str(tmp_path / "b.ply")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "warn" not in (done.stdout + done.stderr).lower()
@@ -308,7 +347,7 @@ def test_our_ply_stands_as_splat_transform_makes_one_of_our_spz(tmp_path, sequen
     """SPZ says that it is y up, so its reader knows how the PLY that everybody expects must stand."""
     given = replace(sequence.frame(2), sh=np.random.default_rng(0).uniform(-0.9, 0.9, (600, 9, 3)).astype(np.float32))
     spz_file.write(tmp_path / "a.spz", **vars(given))
-    command = [SPLAT_TRANSFORM, str(tmp_path / "a.spz"), str(tmp_path / "b.ply")]
+    command = [str(SPLAT_TRANSFORM), str(tmp_path / "a.spz"), str(tmp_path / "b.ply")]
     subprocess.run(command, capture_output=True, check=True, timeout=60)
     read, ours = Gaussians(**ply.read(tmp_path / "b.ply")), half_turn(given)
     assert np.abs(read.means - ours.means).max() < 1e-3

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,10 +14,11 @@ from pydantic import ValidationError
 
 from stages import assets, curves, gallery, moments, renders
 from stages.cli import StageError
-from stages.contracts import ContractError, Gaussians, Sequence, Views
+from stages.contracts import ContractError, Gaussians, Sequence, Truth, Views
 from stages.lib import quality, video
-from stages.lib.drawing import draw_rgba
+from stages.lib.drawing import draw_rgba, white
 from stages.settings import AssetsRun, AssetsSettings, MomentsRun, MomentsSettings, RendersRun, RendersSettings, Run
+from tests.slow_motion import insert
 
 RUN = RendersRun(renders=RendersSettings(size=48, orbit_frames=5, sheet_times=3))
 
@@ -99,6 +102,23 @@ def test_assets(files, report):
     assert [len(Gaussians.load(files / f"ply/frame000{i}.ply").means) for i in range(4)] == [1, 2, 1, 1]
 
 
+def test_assets_of_slow_motion_stand_beside_the_source_at_its_times(files, report, sequence):
+    """Frames between the fitted ones are in the orbit and the PLY sequence, not in what is compared with the source."""
+    names = {"orbit_path": "orbit.mp4", "source": "input.mp4", "sheet_path": "sheet.png", "ply": "ply"}
+    inputs = files / "sequence.safetensors", files / "frames.npz"
+    run = AssetsRun(renders=RUN.renders)
+    for between in (0, 3):
+        insert(sequence, between).save(inputs[0])
+        out = {name: files / str(between) / file for name, file in names.items()}
+        assets.main(*inputs, **out, settings=run, report=report)
+    for file in ("input.mp4", "sheet.png"):
+        assert (files / "0" / file).read_bytes() == (files / "3" / file).read_bytes()
+    assert len(list((files / "3/ply").iterdir())) == 13
+    same = [Gaussians.load(files / name).means for name in ("0/ply/frame0002.ply", "3/ply/frame0008.ply")]
+    assert np.array_equal(*same)
+    assert video.read(files / "3/orbit.mp4").shape == (5, 48, 48, 3)
+
+
 @pytest.mark.parametrize(("up", "sign"), [("-y", -1), ("+y", 1)])
 def test_the_gaussian_above_is_up_as_the_setting_says(files, report, sequence, up, sign):
     paths = {name: files / name for name in ("orbit_path", "source", "sheet_path")}
@@ -134,7 +154,18 @@ def test_gallery(files, report):
     assert Image.open(files / "g.png").size == (64, 192)
 
 
-def show_moments(files: Path, report, **settings) -> list[dict]:
+@pytest.mark.parametrize("shown", [True, False])
+def test_gallery_of_one_frame_with_and_without_gaussians(tmp_path, scene, sequence, report, shown):
+    frames = replace(scene[0], rgba=scene[0].rgba[:1], times=scene[0].times[:1], key=0)
+    frames.save(tmp_path / "frames.npz")
+    place = tmp_path / "stag4d" / "seed0" / "sequence.safetensors"
+    replace(sequence, present=sequence.present & shown).at(frames.times).save(place)
+    gallery.main([tmp_path / "frames.npz"], [place], tmp_path / "g.webp", tmp_path / "g.png", RUN, report)
+    drawn = np.asarray(Image.open(tmp_path / "g.png"))
+    assert (drawn[32:64] < 200).any() == shown
+
+
+def show_moments(files: Path, report, truth: bool = True, **settings) -> list[dict]:
     """Rows of moments.csv of two variants whose sequences are equal; the picture is m.png."""
     places = []
     for variant in ("stag4d", "4dstr"):
@@ -143,15 +174,16 @@ def show_moments(files: Path, report, **settings) -> list[dict]:
         place.write_bytes((files / "sequence.safetensors").read_bytes())
         places.append(place)
     run = MomentsRun(moments=MomentsSettings(**settings))
-    moments.main(files / "frames.npz", places, files / "m.png", files / "m.csv", run, report)
+    truth = files / ("truth.npz" if truth else "none.npz")
+    moments.main(files / "frames.npz", truth, places, files / "m.png", files / "m.csv", run, report)
     with open(files / "m.csv", encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
 def test_moments_show_and_score_every_variant_before_and_after(files, report, scene, sequence):
     rows = show_moments(files, report, frames=[3, 1])
-    # Two changes of two frames, each with its part; the source and two variants.
-    assert Image.open(files / "m.png").size == (moments.LABEL_WIDTH + 8 * moments.SIDE, 3 * moments.SIDE)
+    # Two changes of two frames, each with its part; source and two variants, then truth and the same two.
+    assert Image.open(files / "m.png").size == (moments.LABEL_WIDTH + 8 * moments.SIDE, 6 * moments.SIDE)
     assert "frames 0, 1, 2, 3 of stag4d, 4dstr" in report.text
     assert [(row["variant"], row["change"], row["moment"], row["frame"]) for row in rows[:5]] == [
         ("stag4d", "1", "before", "0"),
@@ -167,6 +199,26 @@ def test_moments_show_and_score_every_variant_before_and_after(files, report, sc
     top, left, side = (int(rows[2][name]) for name in ("row", "column", "side"))
     here = drawn[top : top + side, left : left + side].copy(), source[top : top + side, left : left + side].copy()
     assert float(rows[2]["psnr"]) == pytest.approx(quality.psnr(*here), rel=1e-5)
+
+
+def test_moments_show_a_camera_that_no_fit_was_given(files, report):
+    show_moments(files, report, frames=[1, 3])
+    side, left = moments.SIDE, moments.LABEL_WIDTH
+    shown = np.asarray(Image.open(files / "m.png"))
+    truth = white(Truth.load(files / "truth.npz").rgba[0, 0])
+    first = shown[3 * side : 4 * side, left : left + side]
+    assert np.array_equal(first, cv2.resize(truth, (side, side), interpolation=cv2.INTER_NEAREST))
+    # From the side the red gaussian stays in the middle, in every column of frames; the input camera sees it move.
+    columns = [left + 2 * frame * side for frame in range(4)]
+    middles = [
+        [np.argwhere(shown[top : top + side, place : place + side, 1] < 128)[:, 1].mean() for place in columns]
+        for top in (side, 4 * side)
+    ]
+    assert np.ptp(middles[0]) > 2 * np.ptp(middles[1])
+    nothing = Truth(np.zeros((0, 4, 32, 32, 4), np.uint8), *(np.zeros((0, 4)) for _ in range(2)))
+    nothing.save(files / "none.npz")
+    show_moments(files, report, truth=False, frames=[1, 3])
+    assert Image.open(files / "m.png").size == (left + 8 * side, 3 * side)
 
 
 def test_the_region_of_moments_may_be_chosen_by_hand(files, report):

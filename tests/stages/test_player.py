@@ -6,11 +6,10 @@ The browser is the system's Chromium, drawing in software; without one these tes
 from __future__ import annotations
 
 import base64
-import os
+import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,11 +21,13 @@ from stages.contracts import ContractError, Sequence
 from stages.lib import compact
 from stages.lib.raster import render_numpy
 from stages.settings import PlayerRun, PlayerSettings, Run
-from tests import browser
+from tests import browser, readers
 from tests.players import PARTS, page, scene, shell
+from tests.slow_motion import insert
 
 WHY = browser.missing()
 in_browser = pytest.mark.skipif(WHY is not None, reason=str(WHY))
+NO_SPARK = readers.missing("@sparkjsdev/spark")
 SIZE = 160
 FRAMES = 5
 
@@ -55,7 +56,7 @@ def files(tmp_path, sequence):
         folder = tmp_path / "cat" / variant / "seed0"
         sequence.save(folder / "sequence.safetensors")
         places.append(folder / "sequence.4dgs")
-        compact.write(places[-1], compact.InMemory(sequence))
+        compact.write(places[-1], sequence)
     arguments = {name: tmp_path / "cat" / f"{name}.npz" for name in ("frames", "anchors")}
     return places, {**arguments, "parts": PARTS, "out": tmp_path / "player.html"}
 
@@ -84,6 +85,20 @@ def test_the_cameras_are_the_input_six_anchors_and_four_evaluation_views():
     assert [camera["elevation"] for camera in found] == [0, 30, -20, 30, -20, 30, -20, 0, 0, 0, 0]
 
 
+def test_slow_motion_begins_at_the_key_frames_time(files, sequence, report):
+    """The key frame is a number among the fitted frames; the compact files hold three more between any two."""
+    places, arguments = files
+    whole = replace(sequence, present=np.ones_like(sequence.present))
+    for place in places:
+        compact.write(place, insert(whole, 3))
+    frames = replace(scene(FRAMES)[0], key=2)
+    frames.save(arguments["frames"])
+    player.main(places, **arguments, settings=PlayerRun(), report=report)
+    told = json.loads(re.search(r'id="about">([^<]*)<', arguments["out"].read_text())[1])
+    assert told["frame"] == 8
+    assert compact.read_header(places[0]).times[8] == frames.times[2]
+
+
 def test_json_cannot_end_its_script():
     assert "</script>" not in player.in_script('{"a": "</script><b>"}')
 
@@ -106,7 +121,7 @@ def test_missing_parts_and_unknown_placeholders_are_named():
     with pytest.raises(StageError, match=r"--parts lacks \['camera.js'\]"):
         player.read_parts([path for path in PARTS if path.name != "camera.js"])
     parts = player.read_parts(PARTS)
-    told = player.about(["a"], "s", *scene(1), PlayerRun())
+    told = player.about(["a"], "s", np.zeros(1), *scene(1), PlayerRun())
     with pytest.raises(StageError, match=r"disagree about the placeholders .*'more'"):
         player.assemble({**parts, "player.html": parts["player.html"] + "{{more}}"}, told, [b""])
 
@@ -217,16 +232,14 @@ def test_its_picture_is_our_renderers(tmp_path, sequence, open_page, bases, fram
 
 
 @in_browser
-@pytest.mark.skipif(
-    "SPARK" not in os.environ, reason="set SPARK to a folder with Spark's node_modules, see tests/benchmarks/player.py"
-)
+@pytest.mark.skipif(NO_SPARK is not None, reason=str(NO_SPARK))
 def test_its_picture_is_sparks():
     """Spark reads the PLY of the same moment; both are compared with the Numba renderer, and with each other."""
     from tests.benchmarks.player import measure
 
     # A thread of its own: Playwright drives one browser a thread, and this one needs another argument.
     with ThreadPoolExecutor(1) as pool:
-        found = pool.submit(measure, 2_000, 256, Path(os.environ["SPARK"]), seconds=0.2, rounds=1).result()
+        found = pool.submit(measure, 2_000, 256, readers.FOLDER, seconds=0.2, rounds=1).result()
     assert min(found["agreement"].values()) > 40
 
 
@@ -334,6 +347,19 @@ def test_dragging_orbits_wheel_zooms_right_drag_pans(tmp_path, sequence, open_pa
 
 
 @in_browser
+@pytest.mark.parametrize("allow", ["", "fullscreen *"])
+def test_where_a_page_may_not_fill_the_screen_it_does_not_offer_to(tmp_path, open_page, allow):
+    page(tmp_path, shell(30, frames=2))
+    (tmp_path / "around.html").write_text(f'<iframe src="player.html" allow="{allow}" width="600" height="500">')
+    tab = open_page(tmp_path / "around.html", ready=False, width=700, height=600)
+    inside = tab.locator("iframe").element_handle().content_frame()
+    inside.wait_for_function("globalThis.player")
+    inside.evaluate("player.ready")
+    assert inside.locator("#full").is_visible() == bool(allow)
+    assert tab.errors == []
+
+
+@in_browser
 def test_two_fingers_zoom(tmp_path, sequence, open_page):
     tab = open_page(page(tmp_path, sequence), width=400, height=400)
     tab.evaluate(
@@ -369,6 +395,115 @@ def test_buttons_and_keys_reach_every_camera(tmp_path, sequence, open_page):
     assert tab.evaluate("document.documentElement.dataset.theme") == "dark"
     tab.keyboard.press("]")
     assert tab.evaluate("[player.state.background, player.state.speed]") == ["white", 1.5]
+
+
+ANGLES = "[player.state.camera.azimuth, player.state.camera.elevation]"
+OPEN = "['cameras', 'help'].filter((id) => !document.getElementById(id).hidden)"
+# Pressed one after the other: key, what to look at, what it is then.
+KEYS = (
+    ("ArrowRight", ANGLES, [5, 0]),
+    ("ArrowUp", ANGLES, [5, 5]),
+    ("ArrowLeft", ANGLES, [0, 5]),
+    ("ArrowDown", ANGLES, [0, 0]),
+    ("End", "player.state.frame", FRAMES - 1),
+    (".", "player.state.frame", 0),
+    (",", "player.state.frame", FRAMES - 1),
+    ("Home", "player.state.frame", 0),
+    ("l", "player.state.loop", "pingpong"),
+    ("l", "player.state.loop", "once"),
+    ("l", "player.state.loop", "loop"),
+    ("v", "player.state.mode", "beside"),
+    ("v", "player.state.mode", "first"),
+    ("v", "player.state.mode", "second"),
+    ("v", "player.state.mode", "wipe"),
+    ("+", "player.state.camera.radius", 2 / 1.1),
+    ("=", "player.state.camera.radius", 2 / 1.1**2),
+    ("-", "player.state.camera.radius", 2 / 1.1),
+    ("]", "player.state.speed", 1.5),
+    ("[", "player.state.speed", 1),
+    ("[", "player.state.speed", 0.5),
+    ("c", OPEN, ["cameras"]),
+    ("?", OPEN, ["help"]),
+    ("Escape", OPEN, []),
+    ("h", "player.state.bare", True),
+    ("h", "player.state.bare", False),
+    (" ", "player.state.playing", True),
+    (" ", "player.state.playing", False),
+)
+
+
+@in_browser
+def test_every_key_does_what_the_help_says(tmp_path, sequence, open_page):
+    tab = open_page(page(tmp_path, sequence, sequence), width=700, height=600)
+    for key, what, expected in KEYS:
+        tab.keyboard.press(key)
+        found = tab.evaluate(what)
+        assert found == (pytest.approx(expected) if isinstance(expected, float) else expected), (key, what)
+    assert tab.errors == []
+
+
+@in_browser
+def test_arrows_with_shift_pan_as_a_drag_does(tmp_path, sequence, open_page):
+    tab = open_page(page(tmp_path, sequence), width=500, height=500)
+    for key, axis, sign in (("ArrowRight", 0, 1), ("ArrowLeft", 0, -1), ("ArrowUp", 1, 1), ("ArrowDown", 1, -1)):
+        before = tab.evaluate("player.state.camera.target")
+        tab.keyboard.press(f"Shift+{key}")
+        moved = np.subtract(tab.evaluate("player.state.camera.target"), before)
+        assert sign * moved[axis] > 0.02
+        assert np.abs(np.delete(moved, axis)).max() < 1e-9
+    assert tab.evaluate(ANGLES) == [0, 0]
+
+
+@in_browser
+def test_the_speed_is_chosen_from_a_list(tmp_path, sequence, open_page):
+    tab = open_page(page(tmp_path, sequence), width=700, height=500)
+    tab.locator("#speed").select_option("0.25")
+    assert tab.evaluate("player.state.speed") == 0.25
+    # The list has the focus, and keeps the keys that work it.
+    tab.keyboard.press("End")
+    assert tab.evaluate("player.state.frame") == 0
+
+
+@in_browser
+def test_it_fills_the_screen_and_comes_back(tmp_path, sequence, open_page):
+    tab = open_page(page(tmp_path, sequence), width=700, height=500)
+    tab.locator("#full").click()
+    tab.wait_for_function("document.fullscreenElement === document.documentElement")
+    tab.locator("#canvas").focus()
+    tab.keyboard.press("f")
+    tab.wait_for_function("document.fullscreenElement === null")
+
+
+@in_browser
+def test_one_finger_orbits(tmp_path, sequence, open_page):
+    tab = open_page(page(tmp_path, sequence), width=500, height=500, has_touch=True)
+    finger = tab.context.new_cdp_session(tab)
+
+    def touch(kind: str, *at: int) -> None:
+        points = [{"x": at[0], "y": at[1]}] if at else []
+        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", 200, 200)
+    for step in range(1, 6):
+        touch("touchMove", 200 + 10 * step, 200 + 4 * step)
+    touch("touchEnd")
+    tab.wait_for_function("player.state.camera.azimuth === -20")
+    assert tab.evaluate(ANGLES) == pytest.approx([-20, 8])
+
+
+@in_browser
+def test_loading_shows_how_far_it_is(tmp_path, open_page):
+    watch = """
+      globalThis.seen = [];
+      new MutationObserver((changes) => {
+        for (const { target } of changes) if (target.id === "loading-bar") seen.push(target.value);
+      }).observe(document, { subtree: true, attributes: true, attributeFilter: ["value"] });
+    """
+    tab = open_page(page(tmp_path, shell(200, frames=24), shell(200, frames=24)), before=watch)
+    seen = tab.evaluate("seen")
+    # Three groups of eight frames in each of two sequences.
+    assert len(set(seen)) >= 4
+    assert seen == sorted(seen) and 0 < seen[0] < 0.5 and seen[-1] == 1
 
 
 @in_browser

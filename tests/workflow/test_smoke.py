@@ -159,7 +159,7 @@ def test_one_command_makes_every_export_and_the_report(finished_copy):
     gallery = (project.folder / "results/smoke/gallery.html").read_text()
     assert "mouth/4dstr/seed0/player.html" in gallery and "mouth/compare_stag4d_4dstr.html" in gallery
     text = (project.folder / "results/report.html").read_text()
-    shown = ("table1.csv", "table1.html", "orbit.mp4", "turntable.mp4", "sheet.png", "moments.png", "curves.png")
+    shown = ("table1.csv", "table1.html", "videos.html", "sheet.png", "moments.png", "curves.png")
     shown += ("protocol.csv", "protocol.html")
     for name in (*shown, "counts.png", "gallery_4dstr.png", "player.html", "compare_stag4d_4dstr.html"):
         assert f"{name}" in text, name
@@ -168,6 +168,20 @@ def test_one_command_makes_every_export_and_the_report(finished_copy):
     assert project.planned("everything") == {}
     log = (project.folder / "results/logs/report.log").read_text()
     assert "Missing metadata" not in log and "Report created" in log
+
+
+def test_exports_can_be_asked_for_by_name_and_by_path(project):
+    """The jobs from nothing: the optional target of USD, the others, and one file of one fit."""
+    fits = {"frames": 1, "anchors": 1, "canonical": 1, "dynamic": 2, "bake": 2}
+    assert project.planned("exports_usd") == fits | {"exports_usd": 1, "usd": 2}
+    exports = project.planned("exports")
+    assert {name: exports[name] for name in ("spz", "mesh", "turntable", "assets", "page")} == {
+        **dict.fromkeys(("spz", "mesh", "turntable", "assets"), 2),
+        "page": 1,
+    }
+    assert "usd" not in exports
+    one = project.planned(f"{SCENE}/4dstr/seed0/exports/animated.glb")
+    assert one == fits | {"dynamic": 1, "bake": 1, "mesh": 1}
 
 
 @pytest.mark.parametrize("profile", ["local", "slurm"])

@@ -58,6 +58,7 @@ STAGES = (
     "mesh",
     "turntable",
     "usd",
+    "videos",
     "metrics",
     "networks",
     "tables",

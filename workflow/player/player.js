@@ -327,6 +327,8 @@ function build() {
   $("background").onclick = () => set("background", next(BACKGROUNDS, state.background));
   $("theme").onclick = toggleTheme;
   $("full").onclick = toggleFull;
+  // A page inside another one may be forbidden to fill the screen, and some browsers cannot.
+  $("full").hidden = !document.fullscreenEnabled;
   $("cameras-button").onclick = () => toggle("cameras");
   $("help-button").onclick = () => toggle("help");
 }
