@@ -166,9 +166,16 @@ class Comparison(Section):
         return [f"results/{suite}/{scene}/{variant}/seed{seed}" for suite, scene, variant, seed in self.fits()]
 
     def files(self) -> list[str]:
-        """The files that its table finds beside each metrics.csv, and that Snakemake therefore has to make."""
-        names = ["gaussians.csv", *(["speed.csv"] if self.speed else []), *(["gradients.csv"] if self.counts else [])]
-        return [f"{folder}/{name}" for folder in self.folders() for name in names]
+        """The files that its table finds beside each metrics.csv, and that Snakemake therefore has to make.
+
+        Frame rates are taken on the first seed alone: they take the whole machine, and differ between scenes, not seeds.
+        """
+        always = ["gaussians.csv", *(["gradients.csv"] if self.counts else [])]
+        found = []
+        for folder, (*_, seed) in zip(self.folders(), self.fits(), strict=True):
+            timed = ["speed.csv"] if self.speed and seed == self.seeds[0] else []
+            found += [f"{folder}/{name}" for name in (*always, *timed)]
+        return found
 
 
 class AblationsRun(Run):

@@ -101,7 +101,7 @@ def speed_figures(folder: Path) -> dict[str, Figure]:
     """Parameters of the temporal encoder, and frames a second with the network and of the baked sequence."""
     path = folder / "speed.csv"
     if not path.exists():
-        return dict.fromkeys(SPEED_NAMES, (None, "no speed.csv"))
+        return dict.fromkeys(SPEED_NAMES, (None, "no speed.csv: frame rates are taken on the first seed"))
     measured = dict(_table(path, ["metric", "value"]))
     return {
         name: (float(measured[name]), "") if measured.get(name) else (None, "not in speed.csv") for name in SPEED_NAMES

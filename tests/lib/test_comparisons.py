@@ -75,6 +75,9 @@ def test_folders_and_files_of_a_fit():
     found = planned("table4", ablations={"scenes": ["walk"], "seeds": [4]})
     assert found.folders()[1] == "results/embedded/walk/gru/seed4"
     assert found.files()[2:4] == [f"{found.folders()[1]}/{name}" for name in ("gaussians.csv", "speed.csv")]
+    several = planned("table4", ablations={"scenes": ["walk"], "seeds": [4, 1]})
+    timed = [file.split("/")[4] for file in several.files() if file.endswith("speed.csv")]
+    assert timed == ["seed4"] * len(several.variants)
     assert {file.rpartition("/")[2] for file in planned("table2").files()} == {"gaussians.csv", "gradients.csv"}
 
 

@@ -123,7 +123,7 @@ def test_absent_figures_have_a_reason(tmp_path):
     assert (row["fit_s"], row["fit_mb"]) == ("12", "")
     assert "no benchmark of the fit" in row["fit_s_reason"]
     assert "has no max_rss" in row["fit_mb_reason"]
-    assert row["fps_baked_reason"] == "no speed.csv"
+    assert row["fps_baked_reason"] == "no speed.csv: frame rates are taken on the first seed"
     assert row["gaussians_reason"]
 
 
