@@ -168,7 +168,7 @@ class Comparison(Section):
     def files(self) -> list[str]:
         """The files that its table finds beside each metrics.csv, and that Snakemake therefore has to make.
 
-        Frame rates are taken on the first seed alone: they take the whole machine, and differ between scenes, not seeds.
+        Frame rates are taken on the first seed alone: they take the whole machine and do not depend on the seed.
         """
         always = ["gaussians.csv", *(["gradients.csv"] if self.counts else [])]
         found = []
