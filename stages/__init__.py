@@ -33,7 +33,7 @@ claims     metrics of many fits                 results/claims.csv, .md, .tex
 page       frames, turning pictures, players    gallery.html: all scenes by all methods
 study      orbits of all methods, frames        study/: a blind page for participants; study_key.json
 preferences  saved answers, the study's key     results/table6.csv, .md, .tex
-moments    frames, sequences of all variants    moments.png, .csv, rectification.png, .csv: methods side by side
+moments    frames, truth, sequences of methods  moments.png, .csv, rectification.png, .csv: methods side by side
 curves     curves and counts of all fits        curves.png, counts.png
 gallery    frames, sequences of a variant       gallery_<variant>.webp, .png
 webtables  a table's Markdown                   the same as a page, for the report

@@ -53,7 +53,7 @@ def place(tmp_path, scene, report) -> Path:
     sequence.save(fit / "sequence.safetensors")
     compact.main(fit / "sequence.safetensors", fit / "sequence.4dgs", Run(), report)
     fitted = {f"gaussians.{name}": value for name, value in vars(sequence.frame(0)).items()}
-    settings = {"dynamic": {"method": "static"}}
+    settings = {"canonical": {}, "dynamic": {"method": "static"}}
     save_tensors(
         fit / "dynamic.safetensors",
         {**fitted, "present": np.ones((4, 600), bool), "times": times},

@@ -57,7 +57,7 @@ def test_memory_does_not_hold_the_clip(tmp_path, report):
     one = ball(np.zeros((1, 3)), np.zeros(1)).frame(0)
     fitted = {f"gaussians.{name}": value for name, value in vars(one).items()}
     arrays = {**fitted, "present": np.ones((frames, 600), bool), "times": np.linspace(0, 1, frames)}
-    save_tensors(tmp_path / "d", arrays, {"settings": {"dynamic": {"method": "static"}}})
+    save_tensors(tmp_path / "d", arrays, {"settings": {"canonical": {}, "dynamic": {"method": "static"}}})
     peaks = {}
     for stage, run in (
         ("bake", lambda: bake.main(tmp_path / "d", tmp_path / "s", BakeRun(bake=BakeSettings(between=2)), report)),
