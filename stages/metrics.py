@@ -42,7 +42,6 @@ from stages.lib.pairing import (
     provenance,
     write,
 )
-from stages.lib.rows import sequence_on_disk
 from stages.settings import MetricsRun, MetricsSettings
 
 NO_CHANGE = f"no pixel changes by more than {quality.SUDDEN_CHANGE} between two frames"
@@ -142,7 +141,7 @@ def main(
         kind.load(path, on_disk=True) for kind, path in ((Views, views), (Frames, frames), (Truth, truth))
     )
     anchored = Anchors.load(anchors[0], on_disk=True) if anchors else None
-    gaussians = sequence_on_disk(sequence[0]).at(clip.times) if sequence else None
+    gaussians = Sequence.load(sequence[0], on_disk=True).at(clip.times) if sequence else None
     check_clip(rendered, clip, anchored, held, gaussians)
     pairs = pair_views(rendered, clip, anchored, held)
     origin = rendered if gaussians is None else replace(rendered, record=gaussians.record)

@@ -33,7 +33,6 @@ from stages.lib import frechet, images
 from stages.lib.drawing import draw_rgba
 from stages.lib.networks import Loaded, Networks, features
 from stages.lib.pairing import NO_TRUTH, Pair, Row, check_clip, from_outside, pair_views, provenance, write
-from stages.lib.rows import sequence_on_disk
 from stages.settings import NetworksRun, NetworksSettings
 
 # Orster: "36 uniformly rendered orbital views" (section 5.1).
@@ -209,7 +208,7 @@ def main(
     rendered, clip, held = (
         kind.load(path, on_disk=True) for kind, path in ((Views, views), (Frames, frames), (Truth, truth))
     )
-    gaussians = sequence_on_disk(sequence[0]).at(clip.times) if sequence else None
+    gaussians = Sequence.load(sequence[0], on_disk=True).at(clip.times) if sequence else None
     check_clip(rendered, clip, None, held, gaussians)
     loaded = Networks(place.device)
     rows, found = score(rendered, clip, held, gaussians, loaded, settings.networks, report)
