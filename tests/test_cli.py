@@ -62,7 +62,9 @@ def run(folder: Path, text: str, *more: str) -> subprocess.CompletedProcess:
     (folder / "toy.py").write_text(STAGE)
     (folder / "in.txt").write_text(text)
     command = [sys.executable, "toy.py", "--source", "in.txt", "--out", "out.txt", *more]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)})
+    # Compiled modules would be written while the full disk is played, cut off and read by whoever comes next.
+    surroundings = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=surroundings)
 
 
 def test_arguments_settings_and_log(tmp_path):

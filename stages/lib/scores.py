@@ -218,7 +218,9 @@ def _distances(seeds: list[list[Features]], grouping: str) -> dict[str, tuple[fl
         sides = []
         for scenes in seeds:
             arrays = [getattr(features, kind) for features in scenes]
-            sides.append([np.concatenate([a[side].reshape(-1, a.shape[-1]) for a in arrays]) for side in (0, 1)])
+            # Not -1: NumPy cannot tell how many vectors of length 0 there are.
+            flat = [array.reshape(2, math.prod(array.shape[1:-1]), array.shape[-1]) for array in arrays]
+            sides.append([np.concatenate([array[side] for array in flat]) for side in (0, 1)])
         count, dimensions = sides[0][0].shape
         if not dimensions or count < 2:
             continue

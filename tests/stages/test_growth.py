@@ -58,7 +58,7 @@ def test_rows_and_growth(tmp_path, paths):
 def test_what_networks_say_has_columns(tmp_path, paths):
     rows, markdown = make(tmp_path, paths)
     assert {(row["clip"], row["clip_reason"]) for row in rows} == {("", "needs network weights; not computed")}
-    assert "clip" not in markdown
+    assert "clip ↑" not in markdown
     networks = [write_networks(path, {"clip": 0.9, "fid_frame": "weights are not here"}) for path in paths]
     rows, markdown = make(tmp_path, paths, networks)
     assert {row["clip"] for row in rows} == {"0.9"} and {row["fid_frame"] for row in rows} == {""}
