@@ -34,12 +34,13 @@ def bake(
 
 def moments(arrays: dict[str, np.ndarray], settings: DynamicSettings | None, device: torch.device) -> Iterator[Moment]:
     """The gaussians of one frame after the other, in order and none held; arguments as of `bake`."""
-    params = to_tensors(Gaussians(**{name: arrays[f"gaussians.{name}"] for name in NAMES}), device)
+    trained = to_tensors(Gaussians(**{name: arrays[f"gaussians.{name}"] for name in NAMES}), device)
+    params = {name: value.detach() for name, value in trained.items()}
     motion, spread = restore(arrays, settings, device)
     present = torch.from_numpy(arrays["present"]).to(device)
     buffer: Buffer = ()
     for frame, time in enumerate(arrays["times"].tolist()):
-        moved = {name: params[name].detach()[None] for name in ATTRIBUTES}
+        moved = {name: params[name][None] for name in ATTRIBUTES}
         if motion is not None:
             with torch.no_grad():
                 moved, buffer = motion(params, [time], present[frame : frame + 1], spread, buffer)
