@@ -31,7 +31,7 @@ def write(path: Path, means, quats, log_scales, opacity_logits, sh, comments=())
     `comments` are single lines put into the header; viewers skip them.
     """
     count, bases = sh.shape[:2]
-    rest = sh[:, 1:].transpose(0, 2, 1).reshape(count, -1)
+    rest = sh[:, 1:].transpose(0, 2, 1).reshape(count, 3 * (bases - 1))
     columns = [means, np.zeros_like(means), sh[:, 0], rest, opacity_logits[:, None], log_scales, quats]
     table = np.concatenate(columns, axis=1).astype("<f4")
     lines = ["ply", "format binary_little_endian 1.0", *(f"comment {line}" for line in comments)]

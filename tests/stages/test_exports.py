@@ -275,10 +275,11 @@ def test_usd_of_one_frame_and_of_a_frame_without_gaussians(files, sequence, repo
     pytest.importorskip("pxr", reason="usd-core is not installed; type `pip install usd-core`")
     from pxr import Usd, UsdVol
 
-    for present in (sequence.present, np.zeros_like(sequence.present)):
+    for name, present in (("all", sequence.present), ("none", np.zeros_like(sequence.present))):
         replace(sequence, present=present).at(sequence.times[:1]).save(files / "sequence.safetensors")
-        usd.main(files / "sequence.safetensors", files / "s.usdc", RUN, report)
-        stage = Usd.Stage.Open(str(files / "s.usdc"))
+        # A name of its own: pxr keeps what it has read of one.
+        usd.main(files / "sequence.safetensors", files / f"{name}.usdc", RUN, report)
+        stage = Usd.Stage.Open(str(files / f"{name}.usdc"))
         assert (stage.GetStartTimeCode(), stage.GetEndTimeCode()) == (0, 0)
         splats = UsdVol.ParticleField3DGaussianSplat(stage.GetDefaultPrim())
         assert splats.GetPositionsAttr().GetTimeSamples() == [0]

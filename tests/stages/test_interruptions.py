@@ -19,7 +19,7 @@ import pytest
 from stages import assets, bake, compact, gallery, mesh, moments, page, player, renders, spz, turntable, usd
 from stages.contracts import save_tensors
 from stages.lib.imports import ROOT
-from stages.settings import AssetsRun, BakeRun, ExportsRun, ExportsSettings, PlayerRun, RendersRun, Run
+from stages.settings import AssetsRun, BakeRun, ExportsRun, ExportsSettings, MomentsRun, PlayerRun, RendersRun, Run
 from tests.players import PARTS
 from tests.stages.test_exports import ball
 
@@ -33,12 +33,15 @@ DRAWN = {"size": 32, "orbit_frames": 4, "sheet_times": 2}
 @contextmanager
 def files_of_at_most(size: int) -> Iterator[None]:
     """No file grows beyond `size` bytes: what comes after fails as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before, written = resource.getrlimit(resource.RLIMIT_FSIZE), sys.dont_write_bytecode
+    # A module imported meanwhile would leave half of its compiled file.
+    sys.dont_write_bytecode = True
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        sys.dont_write_bytecode = written
 
 
 @pytest.fixture
@@ -146,7 +149,12 @@ CASES: dict[str, tuple[Call, str]] = {
     ),
     "moments": (
         lambda fit, report: moments.main(
-            fit / "frames.npz", fit / "truth.npz", [fit / SEQUENCE], fit / "m.png", DRAWING, report
+            fit / "frames.npz",
+            fit / "truth.npz",
+            [fit / SEQUENCE],
+            *inputs(fit, "m.png", "m.csv"),
+            MomentsRun(),
+            report,
         ),
         "m.png",
     ),
