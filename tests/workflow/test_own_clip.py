@@ -30,7 +30,7 @@ def test_one_line_of_config_gives_an_asset(make_workplace, scene):
     # The source stands left; H.264 moves its colours a little, the matte its edge.
     assert np.abs(beside[:, :, :32].astype(int) - on_white).mean() < 8
     assert (assets / "sheet.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
-    files = sorted((assets / "ply").iterdir())
+    files = sorted((assets / "ply").glob("*.ply"))
     assert [path.name for path in files] == [f"frame{index:04d}.ply" for index in range(4)]
     assert all(len(Gaussians.load(path).means) for path in files)
     assert (fit / "player.html").exists()
