@@ -23,7 +23,7 @@ import numpy as np
 
 from stages import cli
 from stages.cli import Reporter, StageError, record
-from stages.contracts import Anchors, Frames, Gaussians, load_tensors, save_tensors
+from stages.contracts import Anchors, Frames, Gaussians, load_tensors, replacing, save_tensors
 from stages.lib import guidance as sds
 from stages.lib.device import Device, choose, describe
 from stages.lib.fit_files import BEGINNING, COUNT_COLUMNS, CURVE_COLUMNS
@@ -163,7 +163,8 @@ def main(
         raise StageError(f"{frames} holds one frame; expected at least 2. Use a longer frames.first to frames.last.")
     if settings.dynamic.method == "static":
         for path, columns in ((curve, CURVE_COLUMNS), (counts, COUNT_COLUMNS), (gradients, COUNT_COLUMNS)):
-            Path(path).write_text(",".join(columns) + "\n", encoding="utf-8")
+            with replacing(path) as temporary:
+                temporary.write_text(",".join(columns) + "\n", encoding="utf-8")
         present, arrays = np.ones((n_frames, len(gaussians.means)), bool), {}
         about = describe(settings) | sds.about(settings.guidance, settings.dynamic.photometric, None)
         report.say(f"the canonical, repeated in {n_frames} frames")

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic, process_time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -245,7 +245,7 @@ class _Stopwatch:
     @staticmethod
     def _now() -> dict[str, float]:
         # Snakemake's names, with which they are added up (stages/lib/fit_files.py).
-        return {"s": time.monotonic(), "cpu_time": time.process_time()}
+        return {"s": monotonic(), "cpu_time": process_time()}
 
     def read(self) -> dict[str, float]:
         return {name: self._earlier[name] + now - self._began[name] for name, now in self._now().items()}
@@ -542,4 +542,5 @@ def write_gradients(path: Path, state: State) -> None:
 
 def _write_csv(path: Path, columns: tuple[str, ...], rows: list[list[float]]) -> None:
     lines = [",".join(columns), *(",".join(f"{value:.8g}" for value in row) for row in rows)]
-    Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with replacing(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")

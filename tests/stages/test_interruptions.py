@@ -91,6 +91,16 @@ def run_page(fit: Path, report) -> None:
 
 
 DRAWING = RendersRun(renders=DRAWN)
+
+
+def run_mesh(fit: Path, report) -> None:
+    mesh.main(*inputs(fit, SEQUENCE, "frames.npz", "mesh", "a.glb"), EXPORTS, report)
+
+
+def run_turntable(fit: Path, report) -> None:
+    turntable.main(*inputs(fit, SEQUENCE, "frames.npz", "t.mp4", "o.webp"), EXPORTS, report)
+
+
 CASES: dict[str, tuple[Call, str]] = {
     "bake": (lambda fit, report: bake.main(*inputs(fit, "dynamic.safetensors", "b"), BakeRun(), report), "b"),
     "renders": (
@@ -102,22 +112,10 @@ CASES: dict[str, tuple[Call, str]] = {
     "compact": (lambda fit, report: compact.main(*inputs(fit, SEQUENCE, "c.4dgs"), Run(), report), "c.4dgs"),
     "spz": (lambda fit, report: spz.main(*inputs(fit, SEQUENCE, "spz"), Run(), report), "spz/frame0002.spz"),
     "usd": (lambda fit, report: usd.main(*inputs(fit, SEQUENCE, "s.usdc"), EXPORTS, report), "s.usdc"),
-    "a still mesh": (
-        lambda fit, report: mesh.main(*inputs(fit, SEQUENCE, "frames.npz", "mesh", "a.glb"), EXPORTS, report),
-        "mesh/frame0002.glb",
-    ),
-    "a mesh that deforms": (
-        lambda fit, report: mesh.main(*inputs(fit, SEQUENCE, "frames.npz", "mesh", "a.glb"), EXPORTS, report),
-        "a.glb",
-    ),
-    "a turntable": (
-        lambda fit, report: turntable.main(*inputs(fit, SEQUENCE, "frames.npz", "t.mp4", "o.webp"), EXPORTS, report),
-        "t.mp4",
-    ),
-    "a moving picture": (
-        lambda fit, report: turntable.main(*inputs(fit, SEQUENCE, "frames.npz", "t.mp4", "o.webp"), EXPORTS, report),
-        "o.webp",
-    ),
+    "a still mesh": (run_mesh, "mesh/frame0002.glb"),
+    "a mesh that deforms": (run_mesh, "a.glb"),
+    "a turntable": (run_turntable, "t.mp4"),
+    "a moving picture": (run_turntable, "o.webp"),
     "assets": (
         lambda fit, report: assets.main(
             *inputs(fit, SEQUENCE, "frames.npz", "o.mp4", "i.mp4", "s.png", "ply"), AssetsRun(renders=DRAWN), report
