@@ -26,6 +26,7 @@ from torch import Tensor
 
 from stages.cli import StageError
 from stages.lib.gaussians import replace_rows
+from stages.lib.optimisers import Adam
 from stages.settings import DensifySettings
 
 # A split child's scale is the parent's over this (3DGS).
@@ -104,7 +105,7 @@ def chosen(statistics: Statistics, present: Tensor, settings: DensifySettings, w
 
 def densify(
     params: dict[str, Tensor],
-    adam: torch.optim.Adam,
+    adam: Adam,
     present: Tensor,
     statistics: Statistics,
     settings: DensifySettings,
@@ -173,7 +174,7 @@ def gradient_rows(statistics: Statistics) -> list[list[float]]:
         if len(logs) < 2 or logs[0] == logs[-1]:
             continue
         scores = (logs - logs.mean()) / logs.std()
-        expected = np.array([0.5 * math.erfc(-score / math.sqrt(2)) for score in scores])
+        expected = torch.special.ndtr(torch.from_numpy(scores)).numpy()
         steps = np.arange(len(logs) + 1) / len(logs)
         distance = max(np.abs(expected - steps[1:]).max(), np.abs(expected - steps[:-1]).max())
         shape = [logs.mean(), logs.std(), (scores**3).mean(), (scores**4).mean() - 3, distance]

@@ -38,6 +38,7 @@ from stages.lib.device import Device
 from stages.lib.fit_files import COUNT_COLUMNS, CURVE_COLUMNS
 from stages.lib.gaussians import draw, optimiser, rates, set_rates, take_rows
 from stages.lib.motion import ATTRIBUTES, Buffer, Motion, attributes
+from stages.lib.optimisers import Adam
 from stages.lib.rectification import Spread, spread_over
 from stages.settings import (
     CanonicalSettings,
@@ -129,12 +130,12 @@ class State:
     """
 
     params: dict[str, Tensor]
-    adam: torch.optim.Adam
+    adam: Adam
     present: Tensor
     statistics: Statistics
     generator: torch.Generator
     motion: Motion | None
-    motion_adam: torch.optim.Adam | None
+    motion_adam: Adam | None
     places: Tensor
     spread: Spread | None
     step: int
@@ -176,7 +177,7 @@ def start(params: dict[str, Tensor], motion: Motion | None, plan: Plan, seed: in
         if motion.rectification is not None:
             temporal = list(motion.rectification.parameters())
             groups.append({"params": temporal, "name": "temporal", "lr": plan.dynamic.temporal.lr})
-        motion_adam = torch.optim.Adam(groups, eps=1e-15, fused=True)
+        motion_adam = Adam(groups)
     statistics = Statistics.zeros(_rows(plan), count, device)
     counts = [[0, frame, count] for frame in range(frames)]
     places = params["means"].detach().clone()

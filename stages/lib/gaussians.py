@@ -14,6 +14,7 @@ from torch import Tensor
 
 from stages.contracts import Gaussians
 from stages.lib.cameras import Cameras
+from stages.lib.optimisers import Adam
 from stages.lib.raster import Rendered, render
 from stages.settings import CanonicalSettings
 
@@ -42,10 +43,9 @@ def from_tensors(params: dict[str, Tensor]) -> Gaussians:
     return Gaussians(**{name: params[name].detach().float().cpu().numpy().copy() for name in NAMES})
 
 
-def optimiser(params: dict[str, Tensor], rates: dict[str, float]) -> torch.optim.Adam:
-    """Adam with one group a parameter, in the order of `params`; eps 1e-15 as in 3DGS."""
-    groups = [{"params": [params[name]], "lr": rates[name], "name": name} for name in params]
-    return torch.optim.Adam(groups, eps=1e-15, fused=True)
+def optimiser(params: dict[str, Tensor], rates: dict[str, float]) -> Adam:
+    """Adam with one group a parameter, in the order of `params`."""
+    return Adam([{"params": [params[name]], "lr": rates[name], "name": name} for name in params])
 
 
 def rates(settings: CanonicalSettings, progress: float, factor: float = 1.0) -> dict[str, float]:
@@ -60,15 +60,13 @@ def rates(settings: CanonicalSettings, progress: float, factor: float = 1.0) -> 
     }
 
 
-def set_rates(adam: torch.optim.Adam, values: dict[str, float]) -> None:
+def set_rates(adam: Adam, values: dict[str, float]) -> None:
     """Set the learning rate of each named group."""
     for group in adam.param_groups:
         group["lr"] = values[group["name"]]
 
 
-def replace_rows(
-    params: dict[str, Tensor], adam: torch.optim.Adam, surgery: Callable[[str, Tensor], Tensor], keep: Tensor
-) -> None:
+def replace_rows(params: dict[str, Tensor], adam: Adam, surgery: Callable[[str, Tensor], Tensor], keep: Tensor) -> None:
     """Replace each parameter by `surgery(name, value)`; Adam keeps the rows `keep` and starts the rest at zero.
 
     `surgery` must return the kept rows first, in the order of `keep` (indices into the old rows). Under a step count

@@ -142,6 +142,30 @@ assert "torch" not in sys.modules
         assert (files / f"{name}.csv").read_text() == ",".join(columns) + "\n"
 
 
+def test_a_fit_does_not_import_what_torch_compile_needs(files, report):
+    run_canonical(files, report)
+    program = """
+import sys
+from pathlib import Path
+from stages import bake, dynamic
+from stages.settings import BakeRun, BakeSettings, CanonicalSettings, DynamicRun
+from tests.conftest import Silent
+from tests.stages.test_fits import RECTIFIED
+clip, around, base, model, sequence = (
+    Path(name) for name in ("frames.npz", "anchors.npz", "a.ply", "dynamic.safetensors", "sequence.safetensors")
+)
+written = [Path(f"{name}.csv") for name in ("curve", "counts", "gradients")]
+settings = DynamicRun(canonical=CanonicalSettings(), dynamic=RECTIFIED)
+dynamic.main(base, clip, around, model, *written, Path("checkpoints"), settings, Silent())
+bake.main(model, sequence, BakeRun(bake=BakeSettings()), Silent())
+assert "torch" in sys.modules
+assert not {"torch._dynamo", "sympy"} & set(sys.modules)
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", program], cwd=files, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_two_fits_are_bitwise_equal_and_seeds_differ(files, report):
     first, second = (run_canonical(files, report, name=name) for name in "ab")
     assert first.read_bytes() == second.read_bytes()

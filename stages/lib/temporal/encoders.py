@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.lib.temporal.block import fits, mamba_block
-from stages.lib.temporal.mamba import Mixer, drawn_linear, zero_absent
+from stages.lib.temporal.mamba import Mixer, drawn_linear, undrawn, zero_absent
 from stages.settings import TemporalSettings
 
 # Hidden sizes, in widths, at which GRU and attention have Mamba's number of parameters (width 32: 9,920 and its norm).
@@ -71,7 +71,7 @@ class GruBlock(nn.Module):
         super().__init__()
         hidden = round(GRU_HIDDEN * settings.width)
         self.norm = nn.LayerNorm(settings.width)
-        self.cell = nn.utils.skip_init(nn.GRUCell, settings.width, hidden)
+        self.cell = undrawn(nn.GRUCell, settings.width, hidden)
         for parameter in self.cell.parameters():
             nn.init.uniform_(parameter, -(hidden**-0.5), hidden**-0.5, generator=generator)
         self.out_proj = drawn_linear(hidden, settings.width, generator)

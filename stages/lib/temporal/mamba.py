@@ -34,11 +34,11 @@ class Mixer(nn.Module):
         super().__init__()
         inner, self.rank = EXPAND * width, math.ceil(width / 16)
         self.in_proj = drawn_linear(width, 2 * inner, generator, bias=False)
-        self.conv1d = nn.utils.skip_init(nn.Conv1d, inner, inner, TAPS, groups=inner, padding=TAPS - 1)
+        self.conv1d = undrawn(nn.Conv1d, inner, inner, TAPS, groups=inner, padding=TAPS - 1)
         for parameter in (self.conv1d.weight, self.conv1d.bias):
             nn.init.uniform_(parameter, -(TAPS**-0.5), TAPS**-0.5, generator=generator)
         self.x_proj = drawn_linear(inner, self.rank + 2 * STATES, generator, bias=False)
-        self.dt_proj = nn.utils.skip_init(nn.Linear, self.rank, inner)
+        self.dt_proj = undrawn(nn.Linear, self.rank, inner)
         nn.init.uniform_(self.dt_proj.weight, -(self.rank**-0.5), self.rank**-0.5, generator=generator)
         low, high = (math.log(step) for step in STEP_RANGE)
         steps = torch.exp(torch.rand(inner, generator=generator) * (high - low) + low).clamp_min(SMALLEST_STEP)
@@ -84,9 +84,20 @@ def zero_absent(tokens: Tensor, present: Tensor | None) -> Tensor:
     return tokens if present is None else torch.where(present[..., None], tokens, 0.0)
 
 
+def undrawn(kind: type[nn.Module], *sizes: int, **options: int | bool) -> nn.Module:
+    """A layer whose numbers are still to be filled in, so that torch's global generator is not drawn from.
+
+    As nn.utils.skip_init, which imports sympy for it, most of a second.
+    """
+    layer = kind(*sizes, **options, device="meta")
+    for name, parameter in list(layer.named_parameters(recurse=False)):
+        setattr(layer, name, nn.Parameter(torch.empty(parameter.shape)))
+    return layer
+
+
 def drawn_linear(inputs: int, outputs: int, generator: torch.Generator, bias: bool = True) -> nn.Linear:
     """A linear layer with torch's usual initialisation, drawn from `generator`."""
-    layer = nn.utils.skip_init(nn.Linear, inputs, outputs, bias=bias)
+    layer = undrawn(nn.Linear, inputs, outputs, bias=bias)
     for parameter in layer.parameters():
         nn.init.uniform_(parameter, -(inputs**-0.5), inputs**-0.5, generator=generator)
     return layer
