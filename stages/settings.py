@@ -391,7 +391,7 @@ class DynamicSettings(Section):
         1, ge=1, description="consecutive frames a step, their losses averaged (4DSTR's collective average loss)"
     )
     sub_clip_start: float = Field(
-        0.7,
+        0.85,
         ge=0,
         lt=1,
         description="share of the images that is drawn as single frames, before sub-clips and the encoder begin",
