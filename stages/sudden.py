@@ -78,8 +78,14 @@ def scene_rows(
     frames = [frame for frame in range(at - REACH, at + REACH + 1) if frame == 0 or frame in pixels.index]
     found = []
     for variant in comparison.variants:
-        if (scene, variant.name) not in scores.index.droplevel("seed"):
+        if (scene, variant.name) not in counts.index.droplevel("seed"):
             continue
+        if (scene, variant.name) not in scores.index.droplevel("seed"):
+            raise StageError(
+                f"the metrics of {variant.name} on {scene} have no {SCORE}, those of other variants have; expected files "
+                f"of one version. Delete results/{comparison.suite}/{scene}/{variant.name}/seed*/metrics.csv and run the "
+                "same command again."
+            )
         own, score = (table.loc[(scene, variant.name)] for table in (counts, scores))
         about = {"suite": comparison.suite, "scene": scene, "variant": variant.name, "method": variant.title}
         about |= {"view": view, "n_seeds": str(len(score))}

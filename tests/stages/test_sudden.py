@@ -87,3 +87,12 @@ def test_what_was_not_run_is_left_out_and_foreign_files_are_refused(tmp_path):
     more = fill(tmp_path, other, pixels={"15": {3: 10}, "105": {}})
     with pytest.raises(StageError, match="the fits of mouth were scored against different ground truths"):
         make(tmp_path, paths + more, comparison("neither", "4dstr", "gru"))
+
+
+def test_one_fit_scored_by_an_older_version_is_named(tmp_path):
+    chosen = comparison("neither", "4dstr", scenes=("mouth",), seeds=(0,))
+    paths = fill(tmp_path, chosen)
+    old = next(path for path in paths if "neither" in path.parts)
+    old.write_text("".join(line for line in old.read_text().splitlines(True) if "psnr_sudden_frame" not in line))
+    with pytest.raises(StageError, match="metrics of neither on mouth have no psnr_sudden_frame"):
+        make(tmp_path, paths, chosen)
