@@ -214,7 +214,8 @@ NOTES = [
     "pooled.",
     "- gaussians: mean per frame at the end of the fit. fit_s, fit_cpu_s, fit_mb: wall time and processor time in "
     "seconds and peak memory in megabytes of the fit's job; a fit that was resumed shows its last part only. Fits that "
-    "differ in their temporal rectification alone share the part before it, whose time is counted in for each.",
+    "differ in temporal rectification and sub-clips alone share what comes before them; its time is counted in for "
+    "each.",
 ]
 SPEED_NOTE = (
     "- fps_network: renders per second at one view with the network evaluated at every frame, as the paper means it; "

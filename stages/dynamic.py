@@ -110,13 +110,15 @@ def fitted(
         settings.guidance, weights, frames, anchors, the_plan.frames, sds.DYNAMIC_SPAN, device, report
     )
 
-    def identity(run: DynamicRun) -> str:
-        told = canonical_json(run, NO_INFLUENCE) + sds.identity(guidance)
+    def identity(run: DynamicRun, *facts: object) -> str:
+        told = canonical_json(run, NO_INFLUENCE) + sds.identity(guidance) + "".join(map(str, facts))
         return checkpoint.digest("dynamic", told, device, inputs)
 
     begun = before_sub_clips(settings) if kept else None
     cost = checkpoints.parent / BEGINNING
-    shared = None if begun is None else fit.Beginning(kept, identity(begun), cost)
+    # Schedules and rounds follow the frames seen in all, which sub-clips of another length may round otherwise.
+    spans = the_plan.seen(the_plan.steps), len(the_plan.rounds())
+    shared = None if begun is None else fit.Beginning(kept, identity(begun, spans), cost)
     if shared is None:
         cost.unlink(missing_ok=True)
     report.say(

@@ -353,18 +353,19 @@ class Experiment:
         return next(name for name in [BASE_VARIANT, *self.variant_names()] if identity(name) == wanted)
 
     @functools.cache  # noqa: B019 - one Experiment lives as long as the Snakefile's process
+    def _beginning(self, suite: str, scene: str, variant: str) -> tuple | None:
+        """What a fit's part before sub-clips depends on; None for fits without one."""
+        begun = before_sub_clips(self._dynamic(variant, 0))
+        return None if begun is None else (canonical_json(begun), self.canonical_owner(suite, scene, variant))
+
+    @functools.cache  # noqa: B019
     def beginning_owner(self, suite: str, scene: str, variant: str) -> str | None:
-        """The variant under which the beginning of a fit is kept, 4dstr if equal, else the first by name; None for fits
-        without sub-clips, of which nothing is shared."""
-
-        def identity(name: str) -> tuple | None:
-            begun = before_sub_clips(self._dynamic(name, 0))
-            return None if begun is None else (canonical_json(begun), self.canonical_owner(suite, scene, name))
-
-        wanted = identity(variant)
-        if wanted is None:
-            return None
-        return next(name for name in [FULL_VARIANT, *self.variant_names()] if identity(name) == wanted)
+        """The variant under which the beginning of a fit is kept: 4dstr or the base variant if equal, else the first by
+        name. None where no other variant begins alike."""
+        wanted = self._beginning(suite, scene, variant)
+        names = dict.fromkeys([FULL_VARIANT, BASE_VARIANT, *self.variant_names()])
+        alike = [name for name in names if self._beginning(suite, scene, name) == wanted]
+        return alike[0] if wanted is not None and len(alike) > 1 else None
 
     def anchors_seed(self, source: str, seed: int) -> int:
         """The seed under which anchors are kept."""

@@ -808,15 +808,16 @@ class DynamicRun(Run):
 
 
 def before_sub_clips(run: DynamicRun) -> DynamicRun | None:
-    """The settings that the single frames before the first sub-clip depend on: all but the temporal rectification's.
+    """The settings that the single frames before the first sub-clip depend on: all but the temporal rectification's
+    and, without guidance, the length of the sub-clips that follow.
 
-    Equal ones mean equal fits up to there. None for a fit without such a part, or without sub-clips.
+    Equal ones, and plans that see equally many frames, mean equal fits up to there. None for a fit without such a part.
     """
     dynamic = run.dynamic
-    if dynamic.method == "static" or dynamic.sub_clip == 1 or dynamic.sub_clip_start == 0:
+    if dynamic.method == "static" or dynamic.sub_clip_start == 0:
         return None
-    dynamic = dynamic.model_copy(update={"temporal": TemporalSettings()})
-    return run.model_copy(update={"dynamic": dynamic})
+    same = {"temporal": TemporalSettings()} | ({"sub_clip": 1} if run.guidance is None else {})
+    return run.model_copy(update={"dynamic": dynamic.model_copy(update=same)})
 
 
 class CorpusRun(Run):

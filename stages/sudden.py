@@ -82,9 +82,9 @@ def scene_rows(
             continue
         if (scene, variant.name) not in scores.index.droplevel("seed"):
             raise StageError(
-                f"the metrics of {variant.name} on {scene} have no {SCORE}, those of other variants have; expected files "
-                f"of one version. Delete results/{comparison.suite}/{scene}/{variant.name}/seed*/metrics.csv and run the "
-                "same command again."
+                f"the metrics of {variant.name} on {scene} have no {SCORE}, those of other variants have; expected "
+                f"files of one version. Delete results/{comparison.suite}/{scene}/{variant.name}/seed*/metrics.csv "
+                "and run the same command again."
             )
         own, score = (table.loc[(scene, variant.name)] for table in (counts, scores))
         about = {"suite": comparison.suite, "scene": scene, "variant": variant.name, "method": variant.title}

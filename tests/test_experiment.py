@@ -17,6 +17,7 @@ from stages.settings import (
     DynamicRun,
     DynamicSettings,
     FieldSettings,
+    GuidanceSettings,
     PhotometricSettings,
     RegulariserSettings,
     SettingsError,
@@ -223,22 +224,23 @@ def test_fits_that_begin_alike_have_one_owner():
     owners = {name: found.beginning_owner("embedded", "walk", name) for name in found.variant_names()}
     begin_alike = ["4dstr", "gru", "T15", "mamba_attributes", "controls_all", "width64", "layers3", "no_temporal"]
     assert {owners[name] for name in begin_alike} == {"4dstr"}
-    assert owners["no_spatial"] == owners["neither"] == "neither"
-    assert {owners[name] for name in ("static", "stag4d", "stag4d_count", "stag4d_time")} == {None}
-    assert owners["4dstr_sds"] == "4dstr_sds"
-    assert owners["4dstr_micro"] == "4dstr_micro"
+    assert {owners[name] for name in ("stag4d", "no_spatial", "neither")} == {"stag4d"}
+    alone = ("static", "stag4d_count", "stag4d_time", "fixed_threshold", "stag4d_sds", "4dstr_sds", "4dstr_micro")
+    assert {owners[name] for name in alone} == {None}
     assert experiment(dynamic={"sub_clip_start": 0.0}).beginning_owner("embedded", "walk", "gru") is None
 
 
-def test_only_the_rectification_is_left_out_of_a_beginning():
-    run = DynamicRun(canonical=CanonicalSettings(), dynamic=DynamicSettings(sub_clip=2))
+@pytest.mark.parametrize("guidance", [None, GuidanceSettings()])
+def test_only_what_comes_later_is_left_out_of_a_beginning(guidance):
+    run = DynamicRun(canonical=CanonicalSettings(), dynamic=DynamicSettings(sub_clip=2), guidance=guidance)
+    later = {"temporal"} if guidance else {"temporal", "sub_clip"}
     for name in DynamicSettings.model_fields:
         other = {"temporal": TemporalSettings(encoder="gru"), "sub_clip": 3, "field": FieldSettings(width=8)}
         other |= {"photometric": PhotometricSettings(rgb=0.3), "regulariser": RegulariserSettings(time_l1=0.3)}
         other |= {"densify": DensifySettings(rounds=1), "method": "static"}
         value = other.get(name) or 0.5 * getattr(run.dynamic, name)
         changed = run.model_copy(update={"dynamic": run.dynamic.model_copy(update={name: value})})
-        assert (before_sub_clips(changed) == before_sub_clips(run)) == (name == "temporal"), name
+        assert (before_sub_clips(changed) == before_sub_clips(run)) == (name in later), name
 
 
 def test_a_matched_variant_names_the_one_it_follows(tmp_path):

@@ -110,7 +110,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Beginning:
-    """The part of a fit before sub-clips, which fits that differ in their temporal rectification alone share.
+    """The part of a fit before sub-clips, which fits that differ in temporal rectification and sub-clips alone share.
 
     path, identity: its checkpoint. cost: where it is written how long that part took, when another fit went through it.
     """

@@ -316,6 +316,23 @@ def test_fits_share_what_comes_before_their_sub_clips(files, report, scope, othe
     assert kept[0].read_bytes() == told
 
 
+@pytest.mark.parametrize("sub_clip", [2, 3])
+def test_sub_clips_begin_where_single_frames_left_it(files, report, sub_clip):
+    densify = RECTIFIED.densify.model_copy(update={"scope": "clip", "rounds": 3, "stop": 0.5})
+    plain = {"sub_clip": 1, "sub_clip_start": 0.5, "densify": densify, "temporal": TemporalSettings()}
+    owner = RECTIFIED.model_copy(update=plain)
+    base, kept = run_canonical(files, report), [files / "beginning.pt"]
+    first = run_dynamic(files, report, base, owner, name="owner")
+    assert run_dynamic(files, report, base, owner, name="leaves", beginning=kept).read_bytes() == first.read_bytes()
+    other = owner.model_copy(update={"sub_clip": sub_clip})
+    alone = run_dynamic(files, report, base, other, name="alone")
+    shared = run_dynamic(files, report, base, other, name="shared", beginning=kept)
+    # 140 frames are seen, 70 of them in sub-clips: 35 pairs, or 23 triples, with which schedules end earlier.
+    assert report.text.count("begins at step 70, where") == (sub_clip == 2)
+    assert report.text.count("beginning.pt is of other settings") == (sub_clip == 3)
+    assert shared.read_bytes() == alone.read_bytes() != first.read_bytes()
+
+
 def test_the_cost_of_a_shared_beginning_survives_a_kill_and_no_longer(files, report, monkeypatch):
     settings = RECTIFIED.model_copy(update={"sub_clip_start": 0.5})
     base, kept = run_canonical(files, report), [files / "beginning.pt"]
