@@ -32,6 +32,7 @@ from stages.settings import NO_INFLUENCE, DynamicRun, before_sub_clips, canonica
 # What imports torch, which takes two seconds, is imported where a fit begins: the static method needs none of it.
 if TYPE_CHECKING:
     from stages.lib import fit
+    from stages.lib.diffusion.distillation import Guidance
 
 
 def plan(settings: DynamicRun, n_frames: int) -> fit.Plan:
@@ -81,10 +82,23 @@ def matched(settings: DynamicRun, other: Path) -> DynamicRun:
     return settings.model_copy(update={"dynamic": settings.dynamic.model_copy(update={"densify": densify})})
 
 
+def supervision(
+    frames: Path, anchors: Path, weights: list[Path], settings: DynamicRun, device: Device, report: Reporter
+) -> tuple[fit.Targets, Guidance | None]:
+    """What the fit is held against; frames and anchors are in memory once, as its targets, when this returns."""
+    from stages.lib import fit
+
+    clip, views = Frames.load(frames), Anchors.load(anchors)
+    goal = fit.targets(clip, views, device.device)
+    span = sds.DYNAMIC_SPAN
+    guidance = sds.open_guidance(settings.guidance, weights, clip, views, range(len(goal.times)), span, device, report)
+    return goal, guidance
+
+
 def fitted(
     canonical: Gaussians,
-    frames: Frames,
-    anchors: Anchors,
+    frames: Path,
+    anchors: Path,
     inputs: list[Path],
     weights: list[Path],
     tables: tuple[Path, Path, Path],
@@ -103,12 +117,9 @@ def fitted(
 
     device = choose(settings)
     report.say(f"device {device.device}, backend {device.backend}, threads {device.threads}, seed {settings.seed}")
-    n_frames = len(frames.times)
-    goal = fit.targets(frames, anchors, device.device)
+    goal, guidance = supervision(frames, anchors, weights, settings, device, report)
+    n_frames = len(goal.times)
     the_plan = plan(settings, n_frames)
-    guidance = sds.open_guidance(
-        settings.guidance, weights, frames, anchors, the_plan.frames, sds.DYNAMIC_SPAN, device, report
-    )
 
     def identity(run: DynamicRun, *facts: object) -> str:
         told = canonical_json(run, NO_INFLUENCE) + sds.identity(guidance) + "".join(map(str, facts))
@@ -159,8 +170,8 @@ def main(
     if match:
         settings = matched(settings, match[0])
         report.say(f"grows to {settings.dynamic.densify.max_gaussians} gaussians a frame, as in {match[0]}")
-    the_frames, gaussians = Frames.load(frames), Gaussians.load(canonical)
-    n_frames = len(the_frames.times)
+    times, gaussians = Frames.load(frames).times, Gaussians.load(canonical)
+    n_frames = len(times)
     if n_frames < 2:
         raise StageError(f"{frames} holds one frame; expected at least 2. Use a longer frames.first to frames.last.")
     if settings.dynamic.method == "static":
@@ -175,10 +186,10 @@ def main(
         tables = curve, counts, gradients
         kept = beginning[0] if beginning else None
         gaussians, present, arrays, about = fitted(
-            gaussians, the_frames, Anchors.load(anchors), inputs, weights, tables, checkpoints, kept, settings, report
+            gaussians, frames, anchors, inputs, weights, tables, checkpoints, kept, settings, report
         )
     arrays |= {f"gaussians.{name}": getattr(gaussians, name) for name in Gaussians.NAMES}
-    arrays |= {"present": present, "times": the_frames.times}
+    arrays |= {"present": present, "times": times}
     save_tensors(out, arrays, record(settings, "dynamic", **about))
     report.say(f"wrote {out}: {len(gaussians.means)} gaussians, {present.sum(1).mean():.0f} a frame, {n_frames} frames")
 

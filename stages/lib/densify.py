@@ -115,17 +115,16 @@ def densify(
 ) -> tuple[Round, Tensor]:
     """Prune, then clone and split under the cap; returns what was done and the new presence.
 
-    shapes: log-scales (R,N,3) and opacity logits (R,N) in each row; None = the parameters' own. rounds: how many are
+    shapes: largest scales and opacity logits (R,N) in each row; None = the parameters' own. rounds: how many are
     left, this one included. The caller starts new statistics afterwards. Pruning comes first so that its
     room is used in the same round, and so that the screen test still sees the radii (in STAG4D they are zeroed just
     before). Raises StageError when a frame would be left without gaussians.
     """
     rows, (frames, _) = len(statistics.gradient), present.shape
-    log_scales, opacity_logits = shapes or (
-        params["log_scales"].detach()[None],
+    largest, opacity_logits = shapes or (
+        largest_scales(params["log_scales"].detach()[None]),
         params["opacity_logits"].detach()[None],
     )
-    largest = log_scales.exp().amax(dim=-1)
     too_large = largest > settings.prune_max_scale
     out = _pruned(largest, opacity_logits.sigmoid(), statistics, settings)
     room = _share(settings, present & ~(out | too_large), rounds)
@@ -162,6 +161,11 @@ def densify(
     counts = tuple(present.sum(1).tolist())
     cells = int(pruned.sum()) if rows > 1 else int(pruned.any(0).sum())
     return Round(len(clones), len(parents) // SPLIT_CHILDREN, cells, len(params["means"]), counts), present
+
+
+def largest_scales(log_scales: Tensor) -> Tensor:
+    """The largest of each gaussian's three scales, (..., N, 3) to (..., N), world units."""
+    return log_scales.exp().amax(dim=-1)
 
 
 def gradient_rows(statistics: Statistics) -> list[list[float]]:

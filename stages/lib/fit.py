@@ -32,6 +32,7 @@ from stages.lib.densify import (
     Statistics,
     densify,
     gradient_rows,
+    largest_scales,
     round_steps,
 )
 from stages.lib.device import Device
@@ -294,7 +295,7 @@ def _spread(state: State, plan: Plan) -> Spread | None:
 
 
 def _shapes(state: State, goal: Targets, plan: Plan) -> tuple[Tensor, Tensor]:
-    """Log-scales (F, N, 3) and opacity logits (F, N) in every frame, evaluated in order."""
+    """Largest scales and opacity logits (F, N) in every frame, evaluated in order."""
     buffer: Buffer = ()
     found = []
     with torch.no_grad():
@@ -305,9 +306,9 @@ def _shapes(state: State, goal: Targets, plan: Plan) -> tuple[Tensor, Tensor]:
             else:
                 present = state.present[frame : frame + 1]
                 moved, buffer = state.motion(state.params, [time], present, state.spread, buffer)
-            found.append((moved["log_scales"][0], moved["opacity_logits"][0]))
-    log_scales, opacity_logits = zip(*found, strict=True)
-    return torch.stack(log_scales), torch.stack(opacity_logits)
+            found.append((largest_scales(moved["log_scales"][0]), moved["opacity_logits"][0]))
+    largest, opacity_logits = zip(*found, strict=True)
+    return torch.stack(largest), torch.stack(opacity_logits)
 
 
 def sub_clip(plan: Plan, step: int, generator: torch.Generator) -> range:

@@ -21,6 +21,7 @@ from stages.lib.densify import (
     chosen,
     densify,
     gradient_rows,
+    largest_scales,
     round_steps,
 )
 from stages.lib.drawing import draw_on_black
@@ -186,11 +187,12 @@ FRAMEWISE = DensifySettings(scope="frame", mode="fixed_threshold", neighbourhood
 
 def framewise(params, adam, present, gradient, settings_=FRAMEWISE, shapes=None):
     frames = len(present)
-    shapes = shapes or (
+    log_scales, opacity = shapes or (
         params["log_scales"].detach().expand(frames, -1, -1),
         params["opacity_logits"].detach().expand(frames, -1),
     )
-    return densify(params, adam, present, statistics(gradient), settings_, generator(), shapes)
+    found = largest_scales(log_scales), opacity
+    return densify(params, adam, present, statistics(gradient), settings_, generator(), found)
 
 
 def test_each_frame_has_its_own_threshold():
