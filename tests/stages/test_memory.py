@@ -1,4 +1,5 @@
-"""Peak memory of the scoring stages over a clip's length: ten times as many frames cost a tenth more at most.
+"""Peak memory over a clip's length: ten times as many frames cost the scoring stages a tenth more at most, and 60
+frames cost the fit hardly more than 16 do.
 
 Each length runs in a process of its own, since a process never gives its peak back. `pytest -s` shows the figures.
 Stages are imported where they run: torch would hide what `metrics` needs.
@@ -15,8 +16,9 @@ import numpy as np
 import pytest
 
 from stages.cli import Reporter
-from stages.contracts import Anchors, Frames, Sequence, Truth, Views
-from stages.settings import MetricsRun, MetricsSettings, NetworksRun, NetworksSettings
+from stages.contracts import Anchors, Frames, Gaussians, Sequence, Truth, Views
+from stages.lib.cameras import ZERO123PP_V11_AZIMUTH_DEG, ZERO123PP_V11_ELEVATION_DEG
+from stages.settings import DynamicRun, MetricsRun, MetricsSettings, NetworksRun, NetworksSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORT, LONG = 60, 600
@@ -92,16 +94,69 @@ def inputs(folder: Path) -> dict:
     return paths | {"sequence": [folder / "sequence.safetensors"]}
 
 
-def score(stage: str, folder: Path) -> None:
+def write_fit(folder: Path, count: int) -> None:
+    """A disc that wanders, the same from all sides, and a cloud of gaussians as its canonical; of the embedded suite's
+    size."""
+    side, n = 128, 4500
+    row, column = np.mgrid[:side, :side]
+    rgba = np.zeros((count, side, side, 4), np.uint8)
+    for t in range(count):
+        rgba[t][np.hypot(row - 64, column - 60 - 8 * t / count) < 34] = (200, 90, 40, 255)
+    Frames(rgba, np.linspace(0, 1, count), 0, 49.1, 2.0, 0.0).save(folder / "frames.npz")
+    azimuth, elevation = np.array(ZERO123PP_V11_AZIMUTH_DEG), np.array(ZERO123PP_V11_ELEVATION_DEG)
+    six = np.repeat(rgba[:, None], 6, axis=1)
+    Anchors(six, np.arange(count), azimuth, elevation, "rendered").save(folder / "anchors.npz")
+    rng = np.random.default_rng(0)
+    Gaussians(
+        rng.normal(0, 0.2, (n, 3)).astype(np.float32),
+        rng.normal(0, 1, (n, 4)).astype(np.float32),
+        np.full((n, 3), -4, np.float32),
+        np.full(n, 2, np.float32),
+        np.zeros((n, 1, 3), np.float32),
+    ).save(folder / "canonical.ply")
+
+
+def fit(folder: Path, report: Reporter) -> None:
+    """4dstr's fit, cut short; its memory is that of the longest."""
+    from stages import dynamic
+    from stages.experiment import Experiment
+
+    settings = Experiment({"dynamic": {"images": 360}, "device": "cpu"}).dynamic_json("4dstr", 0)
+    paths = {name: folder / f"{name}.csv" for name in ("curve", "counts", "gradients")}
+    paths |= {name: folder / f"{name}.npz" for name in ("frames", "anchors")}
+    paths |= {"canonical": folder / "canonical.ply", "out": folder / "dynamic.safetensors"}
+    paths |= {"checkpoints": folder / "checkpoints"}
+    dynamic.main(**paths, settings=DynamicRun.model_validate_json(settings), report=report)
+
+
+def run(stage: str, folder: Path) -> None:
     """Run one stage on the files of a folder and print the peak memory of this process in MB."""
     report = Reporter(stage, "", io.StringIO(), io.StringIO())
-    {"metrics": score_metrics, "networks": score_networks}[stage](folder, report)
+    {"metrics": score_metrics, "networks": score_networks, "dynamic": fit}[stage](folder, report)
     # Not getrusage: its maximum survives exec, so it would be the parent's.
     high = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     print(float(high.split()[1]) / 1024)
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux' /proc")
+def peak(stage: str, folder: Path) -> float:
+    """The peak memory of one stage in a process of its own, in MB."""
+    program = (
+        f"from pathlib import Path; from tests.stages import test_memory; test_memory.run({stage!r}, "
+        f"Path({str(folder)!r}))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return float(done.stdout)
+
+
+def told(stage: str, peaks: dict[int, float]) -> None:
+    print(f"{stage}: " + ", ".join(f"{count} frames {peak:.0f} MB" for count, peak in peaks.items()))
+
+
+linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux' /proc")
+
+
+@linux
 @pytest.mark.parametrize("stage", ["metrics", "networks"])
 def test_ten_times_as_many_frames_take_a_tenth_more_at_most(stage, tmp_path):
     peaks = {}
@@ -109,12 +164,19 @@ def test_ten_times_as_many_frames_take_a_tenth_more_at_most(stage, tmp_path):
         folder = tmp_path / str(count)
         folder.mkdir()
         write(folder, count)
-        program = (
-            f"from pathlib import Path; from tests.stages import test_memory; test_memory.score({stage!r}, "
-            f"Path({str(folder)!r}))"
-        )
-        done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        peaks[count] = float(done.stdout)
-    print(f"{stage}: " + ", ".join(f"{count} frames {peak:.0f} MB" for count, peak in peaks.items()))
+        peaks[count] = peak(stage, folder)
+    told(stage, peaks)
     assert peaks[LONG] <= 1.10 * peaks[SHORT], peaks
+
+
+@linux
+def test_a_fit_of_60_frames_takes_little_more_than_one_of_16(tmp_path):
+    peaks = {}
+    for count in (16, 60):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        write_fit(folder, count)
+        peaks[count] = peak("dynamic", folder)
+    told("dynamic", peaks)
+    # 1.15 is promised; fits of the embedded suite, which densify more, grow by a few hundredths more than this one.
+    assert peaks[60] <= 1.12 * peaks[16], peaks
