@@ -141,7 +141,7 @@ def write_lines(out: Path, title: str, panels: Mapping[str, Lines], label: str, 
         lines(axis, values, name, label)
         axis.margins(x=0.12)
         if name in from_zero:
-            axis.set_ylim(bottom=0)
+            axis.set_ylim(0, 1.06 * axis.dataLim.ymax)
     figure.suptitle(title, fontsize=11)
     with replacing(out) as temporary:
         figure.savefig(temporary, dpi=150, metadata={"Software": None})
