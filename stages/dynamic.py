@@ -170,6 +170,7 @@ def main(
     if match:
         settings = matched(settings, match[0])
         report.say(f"grows to {settings.dynamic.densify.max_gaussians} gaussians a frame, as in {match[0]}")
+    # The pictures are not kept: a fit reads them again, so that they are in memory once.
     times, gaussians = Frames.load(frames).times, Gaussians.load(canonical)
     n_frames = len(times)
     if n_frames < 2:

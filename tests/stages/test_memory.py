@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -117,7 +118,7 @@ def write_fit(folder: Path, count: int) -> None:
 
 
 def fit(folder: Path, report: Reporter) -> None:
-    """4dstr's fit, cut short; its memory is that of the longest."""
+    """4dstr's fit with a tenth of its images, but all rounds of growth, and sub-clips."""
     from stages import dynamic
     from stages.experiment import Experiment
 
@@ -138,19 +139,22 @@ def run(stage: str, folder: Path) -> None:
     print(float(high.split()[1]) / 1024)
 
 
-def peak(stage: str, folder: Path) -> float:
-    """The peak memory of one stage in a process of its own, in MB."""
-    program = (
-        f"from pathlib import Path; from tests.stages import test_memory; test_memory.run({stage!r}, "
-        f"Path({str(folder)!r}))"
-    )
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return float(done.stdout)
-
-
-def told(stage: str, peaks: dict[int, float]) -> None:
-    print(f"{stage}: " + ", ".join(f"{count} frames {peak:.0f} MB" for count, peak in peaks.items()))
+def peaks(stage: str, prepare: Callable[[Path, int], None], counts: tuple[int, int], folder: Path) -> dict[int, float]:
+    """The peak memory in MB of one stage on files of so many frames, each in a process of its own."""
+    found = {}
+    for count in counts:
+        place = folder / str(count)
+        place.mkdir()
+        prepare(place, count)
+        program = (
+            f"from pathlib import Path; from tests.stages import test_memory; test_memory.run({stage!r}, "
+            f"Path({str(place)!r}))"
+        )
+        done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        found[count] = float(done.stdout)
+    print(f"{stage}: " + ", ".join(f"{count} frames {peak:.0f} MB" for count, peak in found.items()))
+    return found
 
 
 linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux' /proc")
@@ -159,24 +163,12 @@ linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak 
 @linux
 @pytest.mark.parametrize("stage", ["metrics", "networks"])
 def test_ten_times_as_many_frames_take_a_tenth_more_at_most(stage, tmp_path):
-    peaks = {}
-    for count in (SHORT, LONG):
-        folder = tmp_path / str(count)
-        folder.mkdir()
-        write(folder, count)
-        peaks[count] = peak(stage, folder)
-    told(stage, peaks)
-    assert peaks[LONG] <= 1.10 * peaks[SHORT], peaks
+    found = peaks(stage, write, (SHORT, LONG), tmp_path)
+    assert found[LONG] <= 1.10 * found[SHORT], found
 
 
 @linux
 def test_a_fit_of_60_frames_takes_little_more_than_one_of_16(tmp_path):
-    peaks = {}
-    for count in (16, 60):
-        folder = tmp_path / str(count)
-        folder.mkdir()
-        write_fit(folder, count)
-        peaks[count] = peak("dynamic", folder)
-    told("dynamic", peaks)
-    # 1.15 is promised; fits of the embedded suite, which densify more, grow by a few hundredths more than this one.
-    assert peaks[60] <= 1.12 * peaks[16], peaks
+    found = peaks("dynamic", write_fit, (16, 60), tmp_path)
+    # 1.15 is promised; measured here 1.09, on the embedded suite 1.10. With the pictures held twice it was 1.14 here.
+    assert found[60] <= 1.12 * found[16], found
