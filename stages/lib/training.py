@@ -95,8 +95,9 @@ def train(
     """
     parameters = [parameter for network in networks for parameter in network.parameters()]
     device = parameters[0].device
-    optimiser = torch.optim.AdamW(parameters, lr=plan.lr, weight_decay=WEIGHT_DECAY)
-    average = EMAModel(parameters, decay=plan.ema_decay)
+    # Of many small tensors, one call takes half the time of a loop in Python.
+    optimiser = torch.optim.AdamW(parameters, lr=plan.lr, weight_decay=WEIGHT_DECAY, fused=True)
+    average = EMAModel(parameters, decay=plan.ema_decay, foreach=True)
     first, curve = 0, []
     saved = checkpoint.load(path, identity, report)
     if saved is not None:
