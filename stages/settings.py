@@ -14,7 +14,7 @@ import difflib
 import json
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -611,13 +611,17 @@ class PriorsSettings(Section):
     holdout: HoldoutSettings = HoldoutSettings()
 
 
+# Part of a path, where it is digits.
+Seed = Annotated[int, Field(ge=0)]
+
+
 class AblationsSettings(Section):
     """Scenes and seeds of the comparison, of tables 2 to 5 and of the claims."""
 
     scenes: list[str] | Literal["all"] = Field(
         ["mouth", "propeller", "walk"], description="scenes of tables 2 to 5; all = every scene of the suite"
     )
-    seeds: list[int] = Field([0, 1, 2], min_length=1, description="one fit per seed, for the comparison as well")
+    seeds: list[Seed] = Field([0, 1, 2], min_length=1, description="one fit per seed, for the comparison as well")
     sds: Literal["auto", "micro", "zero123_xl"] = Field(
         "auto", description="network of results/sds.csv; auto = micro when resources/priors/ holds it, else zero123_xl"
     )
@@ -655,7 +659,7 @@ class LikenessSettings(Section):
         [0.0, 0.25, 0.5, 0.75],
         description="values of anchors.fusion, with 0, which the others are held against",
     )
-    seeds: list[int] = Field([0, 1, 2], min_length=1, description="one set of anchors per seed")
+    seeds: list[Seed] = Field([0, 1, 2], min_length=1, description="one set of anchors per seed")
     suites: list[str] = Field(
         ["development", "embedded"],
         min_length=1,
@@ -687,7 +691,7 @@ class Config(Section):
     variants: list[str] = Field(
         ["static", "stag4d", "4dstr"], min_length=1, description="names of files in config/variants/"
     )
-    seeds: list[int] = Field([0], min_length=1, description="one fit per seed")
+    seeds: list[Seed] = Field([0], min_length=1, description="one fit per seed")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto = cuda when there is one")
     threads: int = Field(
         1, ge=1, description="threads of one fit; never taken from --cores, so that results do not depend on it"

@@ -7,6 +7,8 @@ import pytest
 CASES = {
     "unknown key": ("canonical: {stepz: 3}", r"unknown key 'canonical.stepz'; did you mean 'steps'?"),
     "wrong type": ("seeds: many", "seeds: got 'many'; expected"),
+    "negative seed": ("seeds: [0, -1]", "seeds.1: got -1; expected"),
+    "negative seed of a table": ("ablations: {seeds: [-1]}", "ablations.seeds.0: got -1; expected"),
     "unknown suite": ("suite: embeded", "config/suites/embeded.yaml; did you mean 'embedded'?"),
     "unknown variant": ("variants: [stag5d]", "config/variants/stag5d.yaml; did you mean 'stag4d'?"),
     "unknown scene": ("suite: embedded\nscenes: [moth]", "scenes: 'moth' is not in suite 'embedded'; it has: mouth,"),
