@@ -18,14 +18,14 @@ from stages.cli import Reporter
 from stages.contracts import Corpus, replacing_folder
 from stages.lib import checkpoint, training
 from stages.lib.device import choose
-from stages.lib.diffusion import micro
+from stages.lib.diffusion import micro, principal
 from stages.lib.diffusion.zero123plus import over_grey
 from stages.settings import NO_INFLUENCE, AutoencoderRun, AutoencoderSettings, canonical_json
 
-# Pictures from which the scale of the latents is measured.
-MEASURED = 1024
+# Pictures from which the scale of the latents is measured, and those whose components the encoder begins with.
+MEASURED, BEGINNING = 1024, 256
 # Seeds of the parts, beside the steps' own.
-INITIAL, CHOSEN = 1, 2
+INITIAL, CHOSEN, ANALYSED = 1, 2, 4
 # Share of the pictures on white, as Zero123 has its own; the others are on Zero123++'s grey.
 WHITE = 0.5
 
@@ -66,7 +66,9 @@ def main(
     rgba = np.concatenate([loaded.rgba, loaded.random], axis=1)
     rgba = rgba.reshape(-1, *rgba.shape[2:])
     torch.manual_seed(training.generator(settings.seed, INITIAL).initial_seed())
-    vae = micro.make_autoencoder(chosen).to(device.device)
+    vae = micro.make_autoencoder(chosen)
+    principal.begin(vae, drawn(rgba, BEGINNING, training.generator(settings.seed, ANALYSED)))
+    vae = vae.to(device.device)
     side = rgba.shape[1] // 2 ** (len(chosen.channels) - 1)
     shape = (chosen.batch, chosen.latent_channels, side, side)
 

@@ -557,11 +557,16 @@ class AutoencoderSettings(Section):
 
     channels: list[int] = Field([16, 32, 48, 48], min_length=2, description="width of every resolution")
     latent_channels: int = Field(16, ge=1, description="channels of a latent")
-    steps: int = Field(1500, ge=1, description="optimisation steps")
+    steps: int = Field(1200, ge=1, description="optimisation steps")
     batch: int = Field(16, ge=1, description="pictures a step")
     lr: float = Field(2e-3, gt=0, description="largest learning rate")
     absolute: float = Field(0.1, ge=0, description="weight of the absolute error beside the squared one")
-    kl: float = Field(1e-6, ge=0, description="weight of the divergence from the normal distribution")
+    kl: float = Field(
+        1e-9,
+        ge=0,
+        description="weight of the divergence from the normal distribution beside the mean error of a value; more of it "
+        "costs the colours",
+    )
     ema_decay: float = Field(0.995, ge=0, lt=1, description="averaging of the weights over steps")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16 = autocast, for a GPU")
 
@@ -571,7 +576,7 @@ class DenoiserSettings(Section):
 
     channels: list[int] = Field([48, 64, 64], min_length=2, description="width of every resolution")
     embedding: int = Field(64, ge=8, description="width of the prompt's tokens and of the image embedding")
-    steps: int = Field(6000, ge=1, description="optimisation steps")
+    steps: int = Field(4500, ge=1, description="optimisation steps")
     batch: int = Field(8, ge=1, description="sheets a step")
     lr: float = Field(6e-4, gt=0, description="largest learning rate")
     drop_condition: float = Field(0.1, ge=0, le=1, description="share of a batch trained without its condition")
