@@ -1,8 +1,8 @@
 """The first weights of the small autoencoder: an encoder that begins as a principal component analysis.
 
-From random weights a small autoencoder of diffusers' class spends its first thousand steps on brightness and shows every
-colour as grey; the principal components of a picture's squares are the best linear encoder (Baldi and Hornik 1989), and
-the class can hold them: a convolution of stride 2 takes four pixels to their components, level after level.
+From random weights a small autoencoder of diffusers' class learns brightness first and shows every colour as grey for
+hundreds of steps; the principal components of a picture's squares are the best linear encoder (Baldi and Hornik 1989),
+and the class can hold them: a convolution of stride 2 takes four pixels to their components, level after level.
 
 What is not linear on the way is made to begin so: a resnet's branch begins at zero (Goyal et al. 2017), and before the
 last normalisation a component y stands as the pair y + o and -y + o, o = OFFSET and -OFFSET in turn, which keeps the
