@@ -564,7 +564,7 @@ class AutoencoderSettings(Section):
     kl: float = Field(
         1e-9,
         ge=0,
-        description="weight of the divergence from the normal distribution beside the mean error of a value; 1e-6 "
+        description="weight of the divergence from the normal distribution beside the mean error; 1e-6 "
         "costs the colours",
     )
     ema_decay: float = Field(0.995, ge=0, lt=1, description="averaging of the weights over steps")
