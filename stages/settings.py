@@ -599,7 +599,12 @@ class HoldoutSettings(Section):
 
     objects: int = Field(2, ge=1, description="new objects of every family")
     times: list[float] = Field([0.3], min_length=1, description="moments of every object, in [0, 1]")
-    pose_steps: int = Field(16, ge=1, le=1000, description="denoising steps of a view by the pose network")
+    pose_steps: int = Field(
+        1,
+        ge=1,
+        le=1000,
+        description="denoising steps of a view by the pose network; 1 = its mean, what distillation asks",
+    )
     pose_guidance: float = Field(1.0, ge=0, description="its classifier-free guidance; 1 = none")
     reporting: bool = Field(False, description="score the seven reporting objects too; only to report, never to choose")
 
