@@ -38,7 +38,8 @@ def test_whole_and_small():
 @pytest.mark.parametrize("prior", FOLDERS)
 def test_the_card_says_what_was_measured(prior):
     card = (FOLDERS[prior] / "model_card.md").read_text()
-    for (group, answer), row in figures(prior).iterrows():
+    for row in figures(prior).itertuples():
+        group, answer = row.Index
         assert f"| {group} | {answer} | {row.n_views} | {row.psnr:.2f} | {row.psnr_masked:.2f} |" in card
     assert list(figures(prior).index.get_level_values("group").unique()) == GROUPS
     assert f"Left out: {', '.join(RECIPE.corpus.leave_out)}." in card
