@@ -161,7 +161,8 @@ def write_panels(out: Path, title: str, rows: Sequence[Sequence[Panel]], label: 
             axis.set_title(panel.title, fontsize=10)
             axis.set_xticks(places)
             axis.set_xlabel(label)
-        drawn[0].legend(fontsize=7)
+        # Outside, where it hides no object's points.
+        drawn[-1].legend(*drawn[0].get_legend_handles_labels(), fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.suptitle(f"{title}; black: mean of the objects", fontsize=11)
     with replacing(out) as temporary:
         figure.savefig(temporary, dpi=150, metadata={"Software": None})
