@@ -47,11 +47,8 @@ def offsets(channels: int) -> Tensor:
 
 def _pass_on(convolution: nn.Conv2d, count: int) -> None:
     """Let the first `count` outputs be the first inputs."""
-    middle = convolution.kernel_size[0] // 2
-    convolution.weight[:count] = 0
-    convolution.bias[:count] = 0
-    for channel in range(count):
-        convolution.weight[channel, channel, middle, middle] = 1
+    nn.init.dirac_(convolution.weight[:count])
+    nn.init.zeros_(convolution.bias[:count])
 
 
 @torch.no_grad()
