@@ -404,10 +404,11 @@ def _drawn(
     except (networks.WeightsMissing, zero123plus.ModelError) as error:
         raise StageError(str(error)) from None
     except torch.OutOfMemoryError as error:
+        # The small network's views have the side that it was trained on.
+        smaller = "" if micro else f"then anchors.view_size (now {chosen.view_size}), "
         raise StageError(
             f"out of GPU memory ({str(error).splitlines()[0]}). Lower anchors.{'micro.' if micro else ''}"
-            f"frames_per_batch (now {drawing.frames_per_batch}), then anchors.view_size (now {chosen.view_size}), or "
-            "type `anchors.precision: float16`."
+            f"frames_per_batch (now {drawing.frames_per_batch}), {smaller}or type `anchors.precision: float16`."
         ) from None
     if device.type == "cuda":
         report.say(f"peak GPU memory {torch.cuda.max_memory_allocated() / 1e6:.0f} MB")

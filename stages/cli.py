@@ -124,6 +124,13 @@ def _mendable(error: BaseException) -> str | None:
             f"the disk is full or a quota is used up ({error.strerror}). Nothing half-written was kept. "
             "Free some space (`df -h .` shows it) and run the same command again; finished stages are not repeated."
         )
+    # By its name: most stages do without torch, whose import takes seconds.
+    if type(error).__name__ == "OutOfMemoryError":
+        first = str(error).splitlines()[0] if str(error) else "no details"
+        return (
+            f"out of GPU memory ({first}). Lower frames.size, canonical.n_gaussians or, in a training, the `batch` of "
+            "its settings; `nvidia-smi` shows what else is on the GPU, and `device: cpu` does without one."
+        )
     if isinstance(error, MemoryError):
         return f"out of memory ({error}). Lower frames.size or canonical.n_gaussians, or use fewer --cores."
     return None

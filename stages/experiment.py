@@ -434,6 +434,12 @@ class Experiment:
             return [self._micro_receipt(MICRO, "the source of anchors", "take another source"), *normals]
         name = self.config.anchors.model
         check_network(name, self.root)
+        networks = read_yaml(self.root / "config" / "weights.yaml")
+        fit = [other for other, about in networks.items() if "cameras" in about and "trained_by" not in about]
+        if name not in fit:
+            raise SettingsError(
+                f"anchors.model: {name!r} is no public network that draws six views; expected: {', '.join(fit)}"
+            )
         return [f"{WEIGHTS}/{name}/receipt.json", *self._normals_receipts(name)]
 
     def _normals_receipts(self, name: str) -> list[str]:

@@ -14,6 +14,7 @@ import json
 import os
 import re
 import shutil
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -33,6 +34,16 @@ TIMEOUT_S = 30.0
 FIRST_WAIT_S = 1.0
 # Left free on the disk, so that the machine stays usable after a download.
 SPARE_BYTES = 100_000_000
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+CONNECTION_LOST = (
+    urllib.error.URLError,
+    http.client.HTTPException,
+    ssl.SSLError,
+    TimeoutError,
+    ConnectionError,
+)
+# What a read on an open connection meets when the network goes away.
+UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETRESET, errno.EHOSTDOWN)
 # The hub names the sha256 of a large file in this header of its first answer, before the redirection.
 LINKED_ETAG = "X-Linked-Etag"
 
@@ -142,15 +153,15 @@ def download(url: str, path: Path, expected: dict, attempts: int, command: str, 
             if error.code == 416:
                 partial.unlink(missing_ok=True)
             reason = f"{error.code} {error.reason}"
-        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
-            reason = str(getattr(error, "reason", error)) or type(error).__name__
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise
-            raise StageError(
-                f"no space for {path.name} on the disk of {path.parent} ({error.strerror}). Free some (`df -h .` shows "
-                f"it) and type `{command}`; what has arrived is kept and resumed."
-            ) from None
+        except (http.client.HTTPException, OSError) as error:
+            if not _cut_off(error):
+                if error.errno not in DISK_FULL:
+                    raise
+                raise StageError(
+                    f"no space for {path.name} on the disk of {path.parent} ({error.strerror}). Free some (`df -h .` "
+                    f"shows it) and type `{command}`; what has arrived is kept and resumed."
+                ) from None
+            reason = str(getattr(error, "reason", "") or error) or type(error).__name__
         report.say(f"attempt {attempt} of {attempts}: {reason}")
         if attempt < attempts:
             time.sleep(FIRST_WAIT_S * 2 ** (attempt - 1))
@@ -160,15 +171,33 @@ def download(url: str, path: Path, expected: dict, attempts: int, command: str, 
             f"`{command}`: it resumes. Without a network, copy the files into {path.parent} and type the same."
         )
     arrived = {"size": expected.get("size"), "sha256": expected.get("sha256") or known}
-    problem = mismatch(partial, arrived)
+    problem = mismatch(partial, arrived) or _no_such_file(partial, path.suffix)
     if problem:
         partial.unlink()
+        _etag_file(partial).unlink(missing_ok=True)
         raise StageError(
             f"{url} gave another file than was meant: {problem}. It was deleted. Type `{command}` to try again; if it "
             "stays so, the file was republished: compare with its author and correct config/weights.yaml."
         )
     os.replace(partial, path)
     _etag_file(partial).unlink(missing_ok=True)
+
+
+def _cut_off(error: Exception) -> bool:
+    """Whether the connection failed, which another attempt may mend, and not this machine."""
+    return isinstance(error, CONNECTION_LOST) or getattr(error, "errno", None) in UNREACHABLE
+
+
+def _no_such_file(path: Path, suffix: str) -> str | None:
+    """What is wrong with a file that should have `suffix`: the page of a login or an error comes with status 200."""
+    if suffix == ".json":
+        try:
+            json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            return "it is no JSON"
+    with open(path, "rb") as file:
+        start = file.read(64).lstrip().lower()
+    return "it is a page of HTML" if start.startswith((b"<!doctype html", b"<html")) else None
 
 
 def _etag_file(partial: Path) -> Path:

@@ -44,6 +44,9 @@ def main(source: Path, out: Path, settings: Run, report: Reporter) -> None:
     text = source.read_text()
     if text == "mend":
         raise StageError("given a, expected b, type c")
+    if text == "gpu":
+        import torch
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\\nmore")
     if text == "defect":
         raise KeyError("surprise")
     if text in FULL:
@@ -81,6 +84,13 @@ def test_a_mendable_error_is_one_line_in_log_and_terminal(tmp_path):
     assert done.returncode == 1
     assert done.stderr == "error in stage toy cat: given a, expected b, type c\n"
     assert "given a, expected b, type c" in (tmp_path / "toy.log").read_text()
+
+
+def test_a_full_gpu_is_one_line_that_says_what_to_lower(tmp_path):
+    done = run(tmp_path, "gpu")
+    assert done.returncode == 1
+    assert "out of GPU memory (CUDA out of memory. Tried to allocate 2 GiB.). Lower frames.size" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_defect_keeps_its_traceback(tmp_path):

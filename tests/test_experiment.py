@@ -437,6 +437,15 @@ def test_micro_variants_differ_from_those_of_the_public_network_in_it_alone():
         assert tree == other.model_copy(update={"guidance": changed}), micro
 
 
+@pytest.mark.parametrize("name", ["zero123_xl", "lpips_vgg", "micro_zero123plus"])
+def test_anchors_by_a_network_that_draws_no_six_views(name):
+    text = (
+        f"anchors.model: '{name}' is no public network that draws six views; expected: zero123plus_v11, zero123plus_v12"
+    )
+    with pytest.raises(SettingsError, match=text):
+        experiment(anchors={"model": name}).anchors_weights("zero123plus")
+
+
 def test_a_missing_prior_names_the_command(with_prior):
     (with_prior / "resources/priors/micro_zero123/receipt.json").unlink()
     text = r"guidance.model is micro but resources/priors/micro_zero123 is not here.*Type `snakemake .* promote_priors"

@@ -60,10 +60,10 @@ def open_guidance(
         place = networks.given(name, weights)
         folder = networks.find(name, place)
         made_by = networks.digest(name, place)
-        model = zero123.load(folder, about["pose"], about.get("side"), device.device, getattr(torch, dtype))
         order = np.argsort(anchors.frame, kind="stable")
         pictures = np.concatenate([clip.rgba[:, None], anchors.rgba[order]], axis=1)[frames]
         with distillation.memory(settings):
+            model = zero123.load(folder, about["pose"], about.get("side"), device.device, getattr(torch, dtype))
             guidance = distillation.prepare(model, settings, pictures, clip, anchors, frames, span, made_by, report)
     except (networks.WeightsMissing, zero123.ModelError) as error:
         raise StageError(str(error)) from None

@@ -132,6 +132,15 @@ def test_micro_reads_the_small_prior_at_its_own_size(tmp_path, monkeypatch):
     refused(tmp_path, tmp_path / "priors", r"unet/config.json is missing. Type `a command`", source="micro", **chosen)
 
 
+def test_out_of_gpu_memory_names_what_micro_reads(tmp_path, monkeypatch):
+    def full(*args):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(zero123plus, "sample", full)
+    text = r"Lower anchors.micro.frames_per_batch \(now 8\), or type `anchors.precision: float16`"
+    refused(tmp_path, lib.ROOT / "resources" / "priors", text, source="micro")
+
+
 def test_opaque_input(tmp_path, receipts):
     refused(tmp_path, receipts, "opaque everywhere; expected RGBA with the object cut out", opaque=True)
 

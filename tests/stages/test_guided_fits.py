@@ -23,7 +23,7 @@ from stages.contracts import Gaussians, load_tensors
 from stages.lib import checkpoint, fit
 from stages.lib import weights as lib
 from stages.lib.device import choose
-from stages.lib.diffusion import distillation
+from stages.lib.diffusion import distillation, zero123
 from stages.lib.diffusion.distillation import Conditions, Guidance, LinearEncoder
 from stages.lib.diffusion.zero123 import Zero123
 from stages.lib.drawing import draw_rgba, white
@@ -340,9 +340,10 @@ def test_opaque_frames(files, scene, report):
     refused(files, report, "opaque everywhere; expected RGBA .* or type `guidance.model: null`")
 
 
-def test_a_full_gpu_says_what_to_lower(files, report, monkeypatch):
+@pytest.mark.parametrize("where", [(distillation, "predict"), (zero123, "load")])
+def test_a_full_gpu_says_what_to_lower(files, report, monkeypatch, where):
     def full(*args):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(distillation, "predict", full)
+    monkeypatch.setattr(*where, full)
     refused(files, report, r"out of GPU memory in the guidance \(CUDA out of memory\). Lower guidance.views \(now 1\)")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import http.client
 import http.server
 import io
+import json
 import shutil
+import ssl
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -72,8 +76,7 @@ def manifest(monkeypatch, tmp_path, server):
     def run(sha256=SHA256, size=None, url="/file", attempts=3, folder=None, **more) -> SimpleNamespace:
         address = url if url.startswith("http") else server.url + url
         about = {"licence": "MIT", "files": {"a/net.bin": {"url": address, "sha256": sha256, "size": size}}, **more}
-        text = f"toy: {about!r}".replace("None", "null").replace("True", "true")
-        (tmp_path / "weights.yaml").write_text(text)
+        (tmp_path / "weights.yaml").write_text(json.dumps({"toy": about}))
         monkeypatch.setattr(lib, "MANIFEST", tmp_path / "weights.yaml")
         settings = WeightsRun(name="toy", weights=WeightsSettings(attempts=attempts, folder=folder))
         receipt = tmp_path / "kept" / "toy" / "receipt.json"
@@ -161,6 +164,46 @@ def test_a_busy_server_is_tried_again(manifest, server, tmp_path):
     server.failures = [503, 429]
     manifest()
     assert file(tmp_path).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ssl.SSLError(1, "record layer failure"),
+        OSError(errno.EHOSTUNREACH, "No route to host"),
+        TimeoutError("timed out"),
+    ],
+    ids=["ssl", "unreachable", "timeout"],
+)
+def test_a_connection_lost_while_reading_is_tried_again(manifest, monkeypatch, tmp_path, error):
+    read, failures = http.client.HTTPResponse.read, [error]
+
+    def failing(response, *amount):
+        if failures:
+            raise failures.pop()
+        return read(response, *amount)
+
+    monkeypatch.setattr(http.client.HTTPResponse, "read", failing)
+    manifest()
+    assert file(tmp_path).read_bytes() == CONTENT and not failures
+
+
+def test_a_folder_that_cannot_be_written_is_not_tried_again(manifest, server, monkeypatch):
+    def locked(*args):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(weights, "_receive", locked)
+    with pytest.raises(PermissionError):
+        manifest()
+
+
+@pytest.mark.parametrize("name, problem", [("net.bin", "a page of HTML"), ("config.json", "no JSON")])
+def test_the_page_of_a_login_is_not_taken_for_the_file(manifest, server, tmp_path, name, problem):
+    server.content = b"\n<!DOCTYPE html><html><body>Please log in</body></html>"
+    about = {f"a/{name}": {"url": f"{server.url}/file", "sha256": None, "size": None}}
+    with pytest.raises(StageError, match=f"gave another file than was meant: it is {problem}. It was deleted"):
+        manifest(files=about)
+    assert not list((tmp_path / "kept").rglob("*.*"))
 
 
 def test_offline(manifest, tmp_path):

@@ -6,11 +6,27 @@ a part of the files' names, as in `model.fp16.safetensors`.
 
 from __future__ import annotations
 
+import json
+import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
+
+# What the libraries raise at a file that is cut, empty, of another shape, or would run code.
+UNREADABLE = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    SafetensorError,
+    pickle.UnpicklingError,
+)
 
 
 class ModelError(RuntimeError):
@@ -37,9 +53,24 @@ def component(
         # The libraries only warn of these, and leave random numbers in their place.
         if about["missing_keys"]:
             raise ValueError(f"it lacks the weights {', '.join(sorted(about['missing_keys'])[:3])}, ...")
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
+    except UNREADABLE as error:
         raise _unreadable(place, kind, error) from None
     return network.eval().requires_grad_(False)
+
+
+def configuration(path: Path, layout: str) -> dict:
+    """The JSON object in the file `path`; raises ModelError, which says the folder's `layout` when it is missing."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{path} is missing; expected {layout}. Fetch the folder again, or copy it whole.") from None
+    except ValueError as error:
+        raise ModelError(f"{path} is not JSON ({error}); expected a configuration. Fetch the folder again.") from None
+    if not isinstance(content, dict):
+        raise ModelError(
+            f"{path} holds a JSON {type(content).__name__}; expected a configuration by name. Fetch the folder again."
+        )
+    return content
 
 
 def preparation(place: Path, kind: type) -> Any:
@@ -48,12 +79,12 @@ def preparation(place: Path, kind: type) -> Any:
         if not place.is_dir():
             raise OSError("the folder is missing.")
         return kind.from_pretrained(place, local_files_only=True)
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+    except UNREADABLE as error:
         raise _unreadable(place, kind, error) from None
 
 
 def _unreadable(place: Path, kind: type, error: Exception) -> ModelError:
-    first = str(error).strip().splitlines()[0]
+    first = (str(error).strip().splitlines() or [repr(error)])[0]
     return ModelError(f"{place} cannot be read as {kind.__name__}: {first} Fetch this folder again, or copy it whole.")
 
 

@@ -66,7 +66,8 @@ class Tokens:
         if name in self.anchor:
             return frames.lerp(self.anchor[name], self.fusion).flatten(0, 1)
         # The first batch of a step: its first frame is the anchor and keeps its own tokens.
-        self.anchor[name] = frames[:, :1]
+        # A copy, since a view would keep the tokens of the whole batch.
+        self.anchor[name] = frames[:, :1].clone()
         later = frames[:, 1:].lerp(self.anchor[name], self.fusion)
         return cat([self.anchor[name], later], dim=1).flatten(0, 1)
 

@@ -18,7 +18,6 @@ has diffusers' layout, one folder a component. Weights are read as safetensors o
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from transformers import CLIPVisionModelWithProjection
 
-from stages.lib.diffusion.components import ModelError, check_widths, component
+from stages.lib.diffusion.components import ModelError, check_widths, component, configuration
 from stages.lib.diffusion.zero123plus import Preprocessor
 
 POSE_TERMS = 4
@@ -99,17 +98,6 @@ def factor_of(vae: AutoencoderKL) -> int:
     return 2 ** (len(vae.config.block_out_channels) - 1)
 
 
-def _read(path: Path, layout: str) -> dict:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(
-            f"{path} is missing; expected Zero123's folder layout ({layout}). Fetch the folder again, or copy it whole."
-        ) from None
-    except ValueError as error:
-        raise ModelError(f"{path} is not JSON ({error}); expected a configuration. Fetch the folder again.") from None
-
-
 def load(folder: Path, pose: str, side: int | None, device: torch.device, dtype: torch.dtype) -> Zero123:
     """Read a folder in diffusers' layout; nothing is fetched and no remote code runs.
 
@@ -117,10 +105,10 @@ def load(folder: Path, pose: str, side: int | None, device: torch.device, dtype:
     unreadable or incomplete component, components that do not fit each other, a network of another kind or prediction
     type.
     """
-    layout = ", ".join([*COMPONENTS, SCHEDULER, PREPROCESSOR])
-    scheduler = _read(folder / SCHEDULER, layout)
+    layout = f"Zero123's folder layout ({', '.join([*COMPONENTS, SCHEDULER, PREPROCESSOR])})"
+    scheduler = configuration(folder / SCHEDULER, layout)
     for file in (PREPROCESSOR, *(f"{name}/config.json" for name in COMPONENTS)):
-        _read(folder / file, layout)
+        configuration(folder / file, layout)
     prediction = scheduler.get("prediction_type", "epsilon")
     if prediction not in PREDICTIONS:
         raise ModelError(

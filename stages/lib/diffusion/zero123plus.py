@@ -16,7 +16,6 @@ read as safetensors or with torch's weights_only loader.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +27,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
-from stages.lib.diffusion.components import ModelError, check_widths, component
+from stages.lib.diffusion.components import UNREADABLE, ModelError, check_widths, component, configuration
 from stages.lib.diffusion.reference import Tokens, attach
 
 ROWS, COLUMNS = 3, 2
@@ -43,6 +42,10 @@ COMPONENTS = {
     "vision_encoder": CLIPVisionModelWithProjection,
 }
 PREPROCESSORS = ("feature_extractor_vae", "feature_extractor_clip")
+LAYOUT = (
+    f"Zero123++'s folder layout (model_index.json, {', '.join(COMPONENTS)}, scheduler, tokenizer, "
+    f"{', '.join(PREPROCESSORS)})"
+)
 
 
 @dataclass(frozen=True)
@@ -58,13 +61,13 @@ class Preprocessor:
     @classmethod
     def read(cls, path: Path) -> Preprocessor:
         """From a preprocessor_config.json; raises ModelError."""
-        content = _json(path)
+        content = configuration(path, LAYOUT)
         try:
             edge, crop = content["size"], content["crop_size"]
             edge = edge["shortest_edge"] if isinstance(edge, dict) else edge
             crop = crop["height"] if isinstance(crop, dict) else crop
             return cls(edge, crop, content["resample"], tuple(content["image_mean"]), tuple(content["image_std"]))
-        except KeyError as error:
+        except (KeyError, TypeError) as error:
             raise ModelError(f"{path} lacks {error}; expected a CLIP image processor's settings.") from None
 
     def __call__(self, rgb: np.ndarray) -> Tensor:
@@ -132,25 +135,13 @@ class Zero123Plus:
     for_clip: Preprocessor
 
 
-def _json(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(
-            f"{path} is missing; expected Zero123++'s folder layout (model_index.json, {', '.join(COMPONENTS)}, "
-            f"scheduler, tokenizer, {', '.join(PREPROCESSORS)}). Fetch the folder again, or copy it whole."
-        ) from None
-    except ValueError as error:
-        raise ModelError(f"{path} is not JSON ({error}); expected a configuration. Fetch the folder again.") from None
-
-
 def load(folder: Path, device: torch.device, dtype: torch.dtype) -> Zero123Plus:
     """Read a folder in the public layout; nothing is fetched and no remote code runs.
 
     Raises ModelError: a missing or unreadable component, a network of another kind or prediction type.
     """
-    index = _json(folder / "model_index.json")
-    scheduler = _json(folder / "scheduler" / "scheduler_config.json")
+    index = configuration(folder / "model_index.json", LAYOUT)
+    scheduler = configuration(folder / "scheduler" / "scheduler_config.json", LAYOUT)
     if scheduler.get("prediction_type") != "v_prediction":
         raise ModelError(
             f"{folder} predicts {scheduler.get('prediction_type', 'epsilon')!r}; expected 'v_prediction', as Zero123++ "
@@ -161,15 +152,15 @@ def load(folder: Path, device: torch.device, dtype: torch.dtype) -> Zero123Plus:
         raise ModelError(f"{folder}/model_index.json has no ramping_coefficients; expected Zero123++'s 77 numbers.")
     loaded = {}
     for name, kind in COMPONENTS.items():
-        _json(folder / name / "config.json")
+        configuration(folder / name / "config.json", LAYOUT)
         loaded[name] = component(folder / name, kind, dtype).to(device)
     try:
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
         prompt = tokenizer(
             "", padding="max_length", max_length=len(ramp), truncation=True, return_tensors="pt"
         ).input_ids
-    except (OSError, RuntimeError, ValueError, TypeError) as error:
-        first = str(error).strip().splitlines()[0]
+    except UNREADABLE as error:
+        first = (str(error).strip().splitlines() or [repr(error)])[0]
         raise ModelError(f"{folder}/tokenizer cannot be read: {first} Fetch it again, or copy it whole.") from None
     _check(folder, loaded, len(ramp))
     for_vae, for_clip = (Preprocessor.read(folder / name / "preprocessor_config.json") for name in PREPROCESSORS)
@@ -278,6 +269,8 @@ def sample(
         same = [torch.Generator().set_state(state) for _ in frames]
         sheets = scheduler.step(torch.cat(predicted), step, sheets, generator=same).prev_sample.to(start.dtype)
         progress(done, sampling.steps)
+    # Still held by the network's attention processors while the autoencoder decodes.
+    tokens.anchor.clear()
     return np.stack([_decode(vae, sheet) for sheet in sheets.split(1)])
 
 

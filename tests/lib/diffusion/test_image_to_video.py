@@ -169,6 +169,14 @@ def test_a_missing_component_is_named(copy, name):
     refused(copy, rf"svd_xt/{name} cannot be read as .* Fetch this folder again, or copy it whole")
 
 
+@pytest.mark.parametrize("kept", [0, 100, -100])
+@pytest.mark.parametrize("name", image_to_video.NETWORKS)
+def test_truncated_weights(copy, name, kept):
+    (path,) = (copy / name).glob("*.safetensors")
+    path.write_bytes(path.read_bytes()[:kept])
+    refused(copy, f"svd_xt/{name} cannot be read as .* Fetch this folder again")
+
+
 def test_another_prediction_type(copy):
     path = copy / "scheduler" / "scheduler_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "prediction_type": "epsilon"}))

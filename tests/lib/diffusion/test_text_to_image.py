@@ -193,10 +193,12 @@ def test_other_formats_than_safetensors_are_not_read(copy):
     refused(copy, "unet cannot be read as UNet2DConditionModel")
 
 
-def test_a_truncated_file(copy):
-    place = copy / "vae" / "diffusion_pytorch_model.fp16.safetensors"
-    place.write_bytes(place.read_bytes()[:-100])
-    refused(copy, "vae cannot be read as AutoencoderKL")
+@pytest.mark.parametrize("kept", [0, 100, -100])
+@pytest.mark.parametrize("name", text_to_image.NETWORKS)
+def test_truncated_weights(copy, name, kept):
+    (path,) = (copy / name).glob("*.safetensors")
+    path.write_bytes(path.read_bytes()[:kept])
+    refused(copy, f"sdxl_base/{name} cannot be read as .* Fetch this folder again")
 
 
 def test_files_of_another_precision_are_not_guessed(copy):

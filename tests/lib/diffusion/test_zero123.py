@@ -208,13 +208,21 @@ def test_a_missing_file(copy, name):
     refused(copy, rf"{name} is missing; expected Zero123's folder layout \(vae, unet, image_encoder, clip_camera")
 
 
-@pytest.mark.parametrize("name", ["unet", "vae", "clip_camera_projection"])
-def test_missing_and_truncated_weights(copy, name):
-    path = copy / name / "diffusion_pytorch_model.safetensors"
-    path.write_bytes(path.read_bytes()[:200])
-    refused(copy, f"{name} cannot be read as .* Fetch this folder again")
+@pytest.mark.parametrize("kept", [0, 100, -100, None])
+@pytest.mark.parametrize("name", zero123.COMPONENTS)
+def test_missing_and_truncated_weights(copy, name, kept):
+    (path,) = (copy / name).glob("*.safetensors")
+    content = path.read_bytes()
     path.unlink()
+    if kept is not None:
+        path.write_bytes(content[:kept])
     refused(copy, f"{name} cannot be read as .* Fetch this folder again")
+
+
+@pytest.mark.parametrize("name", [zero123.SCHEDULER, zero123.PREPROCESSOR, "unet/config.json"])
+def test_json_of_another_shape(copy, name):
+    (copy / name).write_text("[]")
+    refused(copy, f"{name} holds a JSON list; expected a configuration by name")
 
 
 def test_weights_that_lack_a_layer_are_not_filled_with_random_numbers(copy):

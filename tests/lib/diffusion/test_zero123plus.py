@@ -226,6 +226,18 @@ def test_fusion_0_is_bitwise_the_frames_by_themselves(model):
     assert (together == alone).all()
 
 
+def test_the_anchor_does_not_keep_the_tokens_of_its_batch():
+    tokens = Tokens(fusion=0.5, branches=2)
+    batch = torch.randn(2 * 8, 5, 4)
+    with tokens.writing():
+        tokens.source("layer", batch)
+    with tokens.reading():
+        tokens.source("layer", batch)
+    kept = tokens.anchor["layer"]
+    assert kept.shape == (2, 1, 5, 4)
+    assert kept.untyped_storage().nbytes() == batch.untyped_storage().nbytes() / 8
+
+
 def test_fusion_changes_later_frames_only(model):
     free, tied = drawn(model, clip(), fusion=0.0), drawn(model, clip(), fusion=0.5)
     assert (free[0] == tied[0]).all() and (free[1] != tied[1]).any() and (free[2] != tied[2]).any()
@@ -278,21 +290,39 @@ def test_missing_weights(copy):
     refused(copy, r"unet cannot be read as UNet2DConditionModel: .* Fetch this folder again")
 
 
-def test_truncated_weights(copy):
-    path = copy / "vae" / "diffusion_pytorch_model.safetensors"
-    path.write_bytes(path.read_bytes()[:1000])
-    refused(copy, r"vae cannot be read as AutoencoderKL")
+@pytest.mark.parametrize("kept", [0, 100, -100])
+@pytest.mark.parametrize("name", zero123plus.COMPONENTS)
+def test_truncated_weights(copy, name, kept):
+    (path,) = (copy / name).glob("*.safetensors")
+    path.write_bytes(path.read_bytes()[:kept])
+    refused(copy, f"{name} cannot be read as .* Fetch this folder again")
 
 
-def test_a_pickle_that_runs_code_is_not_run(copy, tmp_path):
+@pytest.mark.parametrize("name", zero123plus.COMPONENTS)
+def test_a_pickle_that_runs_code_is_not_run(copy, tmp_path, name):
     class Evil:
         def __reduce__(self):
             return (Path.touch, (tmp_path / "ran",))
 
-    (copy / "unet" / "diffusion_pytorch_model.safetensors").unlink()
-    torch.save({"conv_in.weight": Evil()}, copy / "unet" / "diffusion_pytorch_model.bin")
-    refused(copy, "unet cannot be read")
+    (path,) = (copy / name).glob("*.safetensors")
+    path.unlink()
+    # transformers calls it otherwise than diffusers.
+    stem = {"model": "pytorch_model"}.get(path.stem, path.stem)
+    torch.save({"weight": Evil()}, copy / name / f"{stem}.bin")
+    refused(copy, f"{name} cannot be read as .* Fetch this folder again")
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["model_index.json", "scheduler/scheduler_config.json", "vae/config.json"])
+def test_json_of_another_shape(copy, name):
+    (copy / name).write_text("[]")
+    refused(copy, f"{name} holds a JSON list; expected a configuration by name")
+
+
+def test_a_preprocessor_of_another_shape(copy):
+    place = copy / "feature_extractor_clip" / "preprocessor_config.json"
+    tiny.write_json(place, {**json.loads(place.read_text()), "crop_size": None, "image_mean": None})
+    refused(copy, "preprocessor_config.json lacks .*; expected a CLIP image processor's settings")
 
 
 def test_another_prediction_type(copy):
