@@ -30,6 +30,8 @@ from stages.cli import Reporter, StageError
 from stages.contracts import Anchors, Frames
 from stages.lib import images, layouts
 from stages.lib.cameras import (
+    FOVY_TOLERANCE_DEG,
+    ZERO123_FOVY_DEG,
     ZERO123PP_V11_AZIMUTH_DEG,
     ZERO123PP_V11_ELEVATION_DEG,
     ZERO123PP_V12_ELEVATION_DEG,
@@ -42,10 +44,6 @@ from stages.settings import AnchorsRun
 if TYPE_CHECKING:
     import torch
 
-# Field of view of Zero123++ v1.1 (2 atan(16/35), its author in issue 68) and the difference at which imported
-# anchors and frames visibly disagree: half a degree moves the outline of the object by 1 %.
-ZERO123PP_V11_FOVY_DEG = 49.13
-FOVY_TOLERANCE_DEG = 0.5
 # Depth of the inflated solid over its width: 1 makes circles of every cross-section. Against real anchors of
 # Zero123++ (one clip) the silhouettes agree best from here on: IoU 0.79, 0.82, 0.84, 0.84 at 0.7, 0.8, 0.9, 1.0.
 ROUNDNESS = 0.9
@@ -75,7 +73,7 @@ class _GeneratedCameras:
 
 # Azimuths are the same. v1.2: README of SUDO-AI-3D/zero123plus; its distance is the one at which InstantMesh places it.
 GENERATED_CAMERAS = {
-    "v1.1": _GeneratedCameras(ZERO123PP_V11_ELEVATION_DEG, ZERO123PP_V11_FOVY_DEG, 2.0),
+    "v1.1": _GeneratedCameras(ZERO123PP_V11_ELEVATION_DEG, ZERO123_FOVY_DEG, 2.0),
     "v1.2": _GeneratedCameras(ZERO123PP_V12_ELEVATION_DEG, 30.0, 4.0),
 }
 
@@ -155,10 +153,10 @@ def _imported(clip: Frames, settings: AnchorsRun, report: Reporter) -> np.ndarra
                 f"frames have them; expected zero123/{index}_rgba/0.png to 5.png. Add them, choose other frames "
                 "(frames.first, frames.last), or type `anchors.source: inflated`."
             )
-    if abs(float(clip.fovy_deg) - ZERO123PP_V11_FOVY_DEG) > FOVY_TOLERANCE_DEG:
+    if abs(float(clip.fovy_deg) - ZERO123_FOVY_DEG) > FOVY_TOLERANCE_DEG:
         report.say(
             f"warning: camera.fovy_deg is {float(clip.fovy_deg)}, Zero123++ v1.1 draws anchors with "
-            f"{ZERO123PP_V11_FOVY_DEG}; anchors and frames will disagree in size"
+            f"{ZERO123_FOVY_DEG}; anchors and frames will disagree in size"
         )
     views = []
     for done, index in enumerate(chosen, start=1):

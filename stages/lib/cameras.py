@@ -15,6 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# Field of view of every Zero123 and of Zero123++ v1.1 (2 atan(16/35): Zero123's rendering script, Zero123++'s author
+# in issue 68), and the difference at which pictures visibly disagree: half a degree moves an outline by 1 %.
+ZERO123_FOVY_DEG = 49.13
+FOVY_TOLERANCE_DEG = 0.5
+
 # Zero123++ v1.1 (README of SUDO-AI-3D/zero123plus): six views, relative to the input view.
 ZERO123PP_V11_AZIMUTH_DEG = (30.0, 90.0, 150.0, 210.0, 270.0, 330.0)
 ZERO123PP_V11_ELEVATION_DEG = (30.0, -20.0, 30.0, -20.0, 30.0, -20.0)

@@ -12,6 +12,7 @@ import numpy as np
 
 from stages.cli import Reporter, StageError
 from stages.contracts import Anchors, Frames
+from stages.lib.cameras import FOVY_TOLERANCE_DEG, ZERO123_FOVY_DEG
 from stages.lib.device import Device
 from stages.settings import MICRO_MODEL, GuidanceSettings, PhotometricSettings
 
@@ -53,6 +54,11 @@ def open_guidance(
         raise StageError(
             "the frames are opaque everywhere; expected RGBA with the object cut out, as Zero123 was trained. Type "
             "`frames.matte: colour`, give mask files, or type `guidance.model: null`."
+        )
+    if abs(float(clip.fovy_deg) - ZERO123_FOVY_DEG) > FOVY_TOLERANCE_DEG:
+        report.announce(
+            f"warning: camera.fovy_deg is {float(clip.fovy_deg)}, {name} was trained with {ZERO123_FOVY_DEG}: it pulls "
+            "towards another perspective. Type `guidance.model: null`, or anchors and a camera of that angle"
         )
     dtype = device.precision(settings.precision)
     try:

@@ -21,6 +21,7 @@ from stages import canonical, dynamic, weights
 from stages.cli import Reporter, StageError
 from stages.contracts import Gaussians, load_tensors
 from stages.lib import checkpoint, fit
+from stages.lib import guidance as sds
 from stages.lib import weights as lib
 from stages.lib.device import choose
 from stages.lib.diffusion import distillation, zero123
@@ -304,6 +305,21 @@ def test_an_oracle_shows_the_fit_the_unseen_sides(scene, ball, report, tmp_path,
         drawn, true = white(draw_rgba(from_tensors(state.params), views)), white(ball(views, CENTRE))
         errors.append(np.abs(drawn.astype(float) - true).mean())
     assert errors[1] < 0.5 * errors[0], errors
+
+
+@pytest.mark.parametrize("fovy_deg, warned", [(49.1, False), (30.0, True)])
+def test_another_lens_than_the_networks_is_said_aloud(scene, files, fovy_deg, warned):
+    clip, anchors = dataclasses.replace(scene[0], fovy_deg=fovy_deg), scene[1]
+    device = choose(CanonicalRun(canonical=STILL))
+    terminal = io.StringIO()
+    report = Reporter("canonical", "toy", io.StringIO(), terminal)
+    opened = sds.open_guidance(
+        GUIDED, receipt(files, GUIDED), clip, anchors, range(1), sds.CANONICAL_SPAN, device, report
+    )
+    assert opened is not None
+    assert (
+        f"warning: camera.fovy_deg is {fovy_deg}, zero123_xl was trained with 49.13" in terminal.getvalue()
+    ) == warned
 
 
 # ------------------------------------------------------------------ bad input
