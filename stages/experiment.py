@@ -483,7 +483,8 @@ class Experiment:
         wanted = self.config.ablations.sds
         if wanted != "auto":
             return wanted
-        return MICRO_MODEL if (self.root / PRIORS / MICRO_POSE / "receipt.json").is_file() else "zero123_xl"
+        here = all((self.root / PRIORS / name / "receipt.json").is_file() for name in (MICRO, MICRO_POSE))
+        return MICRO_MODEL if here else "zero123_xl"
 
     def _guidance(self, tree: Config) -> dict:
         return {"guidance": tree.guidance} if tree.guidance.model else {}

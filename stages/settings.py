@@ -338,7 +338,9 @@ class FieldSettings(Section):
     channels: int = Field(16, ge=1, description="features a plane")
     time_resolution: int | None = Field(None, ge=2, description="cells on the time axis; null = half the frames")
     width: int = Field(32, ge=1, description="hidden width of the heads (STAG4D: 64)")
-    bounds: float = Field(1.0, gt=0, description="half side of the cube; it must contain the means, world units")
+    bounds: float = Field(
+        1.0, gt=0, description="half side of the cube; it must contain the means but for a few, world units"
+    )
     opacity: bool = Field(False, description="whether opacity changes over time (STAG4D: off)")
 
 

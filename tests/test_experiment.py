@@ -409,10 +409,11 @@ def test_a_network_that_cannot_guide(model, text):
 
 @pytest.fixture
 def with_prior(tmp_path) -> Path:
-    """A root with config/ and a promoted small Zero123."""
+    """A root with config/ and both small networks promoted."""
     shutil.copytree(ROOT / "config", tmp_path / "config")
-    (tmp_path / "resources/priors/micro_zero123").mkdir(parents=True)
-    (tmp_path / "resources/priors/micro_zero123/receipt.json").write_text("{}")
+    for name in ("micro_zero123", "micro_zero123plus"):
+        (tmp_path / "resources/priors" / name).mkdir(parents=True)
+        (tmp_path / "resources/priors" / name / "receipt.json").write_text("{}")
     return tmp_path
 
 
@@ -433,8 +434,18 @@ def test_micro_variants_differ_from_those_of_the_public_network_in_it_alone():
         "4dstr_sds_micro": "4dstr_sds",
     }.items():
         tree, other = found.settings(micro), found.settings(public)
-        changed = other.guidance.model_copy(update={"model": "micro", "background": "white"})
+        changed = other.guidance.model_copy(update={"model": "micro", "background": "white", "guidance_scale": 1.0})
         assert tree == other.model_copy(update={"guidance": changed}), micro
+
+
+@pytest.mark.parametrize("suffix", ["", "_low", "_high"])
+def test_guided_variants_on_generated_anchors_differ_from_those_on_rendered_ones_in_the_anchors_alone(suffix):
+    found = experiment()
+    tree, other = found.settings(f"stag4d_micro_sds{suffix}"), found.settings(f"stag4d_sds_micro{suffix}")
+    assert tree.anchors.source == "micro"
+    assert tree == other.model_copy(update={"anchors": tree.anchors})
+    title = found.variant(f"stag4d_micro_sds{suffix}").title
+    assert title.startswith("stag4d (photometric micro anchors, SDS by micro")
 
 
 @pytest.mark.parametrize("name", ["zero123_xl", "lpips_vgg", "micro_zero123plus"])
@@ -457,6 +468,8 @@ def test_the_sds_table_takes_the_prior_that_is_here_unless_told(with_prior):
     assert Experiment(DEFAULTS, with_prior).sds_model() == "micro"
     told = {**DEFAULTS, "ablations": {"sds": "zero123_xl"}}
     assert Experiment(told, with_prior).sds_model() == "zero123_xl"
+    (with_prior / "resources/priors/micro_zero123plus/receipt.json").unlink()
+    assert Experiment(DEFAULTS, with_prior).sds_model() == "zero123_xl"
     (with_prior / "resources/priors/micro_zero123/receipt.json").unlink()
     assert Experiment(DEFAULTS, with_prior).sds_model() == "zero123_xl"
 

@@ -5,7 +5,7 @@ Vocabulary
 - A *comparison* is one table: variants held against a *base* variant on the same scenes and seeds of one suite.
 - *table2* to *table5* are named after 4DSTR's tables; *comparison* is the method against its base on all scenes; *sds*
   is score distillation by its weight: `sds_zero123_xl`, whose fits need public weights, or `sds_micro`, whose fits need
-  the small Zero123 of resources/priors/; *anchor_cost* is what generated instead of rendered anchors cost, whose fits
+  both networks of resources/priors/; *anchor_cost* is what generated instead of rendered anchors cost, whose fits
   need the small Zero123++ there.
 - *sweep* is where sizes of the temporal module are chosen: on development objects, which no other table reports.
 - *growth* compares the methods once for each of several lengths of the clip.
@@ -14,6 +14,7 @@ Vocabulary
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -47,6 +48,10 @@ class Definition:
     bases: tuple[tuple[str, str], ...] = ()
     """variants that are held against another one than the base, and which"""
 
+
+# Beside rendered anchors, which are the truth, and beside generated ones, which are what it is meant to mend.
+_SDS_MICRO = ("stag4d_sds_micro_low", "stag4d_sds_micro", "stag4d_sds_micro_high")
+_SDS_MICRO_ANCHORS = ("stag4d_micro_sds_low", "stag4d_micro_sds", "stag4d_micro_sds_high")
 
 DEFINITIONS = {
     "table2": Definition(
@@ -105,9 +110,10 @@ DEFINITIONS = {
     ),
     "sds_micro": Definition(
         "Score distillation by the small Zero123 of this repository, by its weight",
-        ("stag4d", "stag4d_sds_micro_low", "stag4d_sds_micro", "stag4d_sds_micro_high"),
+        ("stag4d", *_SDS_MICRO, "stag4d_micro", *_SDS_MICRO_ANCHORS),
         base="stag4d",
-        differ=("supervision",),
+        differ=("supervision", "anchors"),
+        bases=tuple((name, "stag4d_micro") for name in ("stag4d_micro", *_SDS_MICRO_ANCHORS)),
     ),
 }
 # The comparisons that claims.csv judges: no claim is about networks that draw, and none may ask for weights.
@@ -222,7 +228,7 @@ def compare(
             )
     bases = dict(definition.bases)
     if "anchors" in definition.differ:
-        _check_anchors_differ(definition, bases, settings)
+        _check_anchors_differ(definition, settings)
     return Comparison(
         name=name,
         title=definition.title,
@@ -243,13 +249,12 @@ def compare(
     )
 
 
-def _check_anchors_differ(definition: Definition, bases: dict[str, str], settings: Callable[[str], Config]) -> None:
-    """Raise SettingsError when a configuration gives a variant the anchors of its base."""
-    for name in definition.variants:
-        base = bases.get(name, definition.base)
-        source = settings(name).anchors.source
-        if name != base and source == settings(base).anchors.source:
+def _check_anchors_differ(definition: Definition, settings: Callable[[str], Config]) -> None:
+    """Raise SettingsError when a configuration gives two variants, which differ in nothing else, the same anchors."""
+    trees = {name: settings(name) for name in definition.variants}
+    for one, other in itertools.combinations(trees, 2):
+        if trees[one] == trees[other]:
             raise SettingsError(
-                f"anchors.source is {source} for {base!r} as for {name!r}, so there is nothing to compare; expected "
-                f"another one for {base!r}. Leave `anchors: {{source: auto}}` to the configuration."
+                f"anchors.source is {trees[one].anchors.source} for {one!r} as for {other!r}, so there is nothing to "
+                f"compare; expected another one for {one!r}. Leave `anchors: {{source: auto}}` to the configuration."
             )

@@ -8,7 +8,7 @@ Vocabulary and conventions
 - `space` (3, R, R, C): planes (y, x), (z, x), (z, y); rows are the first named axis.
 - `time` (3, S, R, C): planes (time, x), (time, y), (time, z).
 - Coordinates are in [-1, 1] at the outer cells (`align_corners`), clamped outside; so bounds must contain
-  the points, or the feature becomes constant in silence (`Deformation.check_bounds`).
+  the points, or the feature becomes constant (`Deformation.check_bounds` allows a few).
 - The times are the same for all points, so each time plane is first cut to one line (R, C) a time.
 """
 

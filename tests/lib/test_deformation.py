@@ -50,9 +50,18 @@ def test_an_untrained_field_still_learns():
 
 
 def test_means_outside_the_bounds_are_refused():
-    with pytest.raises(SettingsError, match=r"lies at 1.500, outside .* bounds of 1.0.*bounds: 1.65"):
-        field().check_bounds(torch.tensor([[0.0, -1.5, 0.2]]))
-    field().check_bounds(torch.tensor([[0.0, -0.9, 0.2]]))
+    means = torch.tensor([[0.0, -0.9, 0.2]]).repeat(300, 1)
+    field().check_bounds(means)
+    means[:4, 1] = -1.5
+    text = r"4 of 300 gaussians lie outside .* bounds of 1.0, the farthest at 1.500.*bounds: 1.65"
+    with pytest.raises(SettingsError, match=text):
+        field().check_bounds(means)
+
+
+def test_a_few_strays_are_no_reason_to_refuse_a_scene():
+    means = torch.zeros(300, 3)
+    means[:3, 1] = -1.5
+    field().check_bounds(means)
 
 
 def test_half_as_many_time_cells_as_frames():

@@ -530,7 +530,7 @@ def test_an_anchor_missing_for_a_frame(files, scene, report):
 def test_bounds_that_do_not_contain_the_means(files, report):
     base = run_canonical(files, report)
     field = FIELD.model_copy(update={"bounds": 0.05})
-    with pytest.raises(SettingsError, match="outside the deformation field's bounds"):
+    with pytest.raises(SettingsError, match=r"gaussians lie outside the deformation field's bounds of 0\.05"):
         run_dynamic(files, report, base, MOVING.model_copy(update={"field": field}))
 
 

@@ -46,10 +46,11 @@ def test_the_sds_table_needs_no_download_once_the_prior_is_here(project):
     path = project.folder / "smoke.yaml"
     path.write_text(path.read_text() + "ablations: {scenes: [mouth], seeds: [0]}\n")
     assert project.planned("results/sds.csv")["weights"] == 1
-    (project.folder / POSE).parent.mkdir(parents=True)
-    (project.folder / POSE).write_text("{}")
+    for receipt in (MICRO, POSE):
+        (project.folder / receipt).parent.mkdir(parents=True)
+        (project.folder / receipt).write_text("{}")
     planned = project.planned("results/sds.csv")
-    assert (planned["canonical"], planned["dynamic"], planned["sds"]) == (4, 4, 1)
+    assert (planned["canonical"], planned["dynamic"], planned["sds"]) == (8, 8, 1)
     assert not {"weights", *TRAINING} & set(planned)
 
 

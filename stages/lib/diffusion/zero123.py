@@ -225,18 +225,23 @@ def predict(
     """Guided noise (B, K, C, h, w) of noisy latents (B, C, h, w) at timesteps (B,), for K conditions of each.
 
     embeddings (B, K, D), condition latents (B, K, C, h, w), poses (B, K, 4). One call of the network holds everything.
-    The unconditional branch knows nothing of a condition, so all K of a view share it: K + 1 samples instead of 2 K.
+    The unconditional branch knows nothing of a condition, so all K of a view share it: K + 1 samples instead of 2 K,
+    and K where the scale is 1.
     """
-    tokens = model.clip_camera_projection(embeddings, poses.to(embeddings.device))
-    tokens = torch.cat([torch.zeros_like(tokens[:, :1]), tokens], dim=1)
-    beside = torch.cat([torch.zeros_like(latents[:, :1]), latents], dim=1)
+    tokens, beside = model.clip_camera_projection(embeddings, poses.to(embeddings.device)), latents
+    alone = guidance_scale == 1
+    if not alone:
+        tokens = torch.cat([torch.zeros_like(tokens[:, :1]), tokens], dim=1)
+        beside = torch.cat([torch.zeros_like(latents[:, :1]), latents], dim=1)
     branches = tokens.shape[1]
     inputs = torch.cat([noisy.to(model.dtype)[:, None].expand_as(beside), beside], dim=2)
     predicted = model.unet(
         inputs.flatten(0, 1), timestep.repeat_interleave(branches), encoder_hidden_states=tokens.flatten(0, 1)[:, None]
     ).sample
-    unconditional, conditional = predicted.float().unflatten(0, (-1, branches)).split([1, branches - 1], dim=1)
-    guided = unconditional + guidance_scale * (conditional - unconditional)
+    guided = predicted.float().unflatten(0, (-1, branches))
+    if not alone:
+        unconditional, conditional = guided.split([1, branches - 1], dim=1)
+        guided = unconditional + guidance_scale * (conditional - unconditional)
     if model.prediction == "epsilon":
         return guided
     abar = model.alphas_cumprod[timestep][:, None, None, None, None]

@@ -146,14 +146,20 @@ def slow_prediction(model, noisy, timestep, embeddings, latents, poses, scale) -
     return out
 
 
-def test_one_call_equals_many(model):
+@pytest.mark.parametrize("scale, samples", [(5.0, 9), (1.0, 6)])
+def test_one_call_equals_many(model, scale, samples):
+    """And asks for the unconditional branch only where it counts."""
     generator = torch.Generator().manual_seed(0)
     shapes = ((3, 4, 8, 8), (3, 2, tiny.WIDTH), (3, 2, 4, 8, 8), (3, 2, 4))
     noisy, embeddings, latents, poses = (torch.randn(shape, generator=generator) for shape in shapes)
     timestep = torch.tensor([20, 500, 950])
-    found = zero123.predict(model, noisy, timestep, embeddings, latents, poses, 5.0)
+    asked = []
+    hook = model.unet.register_forward_pre_hook(lambda unet, given: asked.append(len(given[0])))
+    found = zero123.predict(model, noisy, timestep, embeddings, latents, poses, scale)
+    hook.remove()
     with torch.no_grad():
-        expected = slow_prediction(model, noisy, timestep, embeddings, latents, poses, 5.0)
+        expected = slow_prediction(model, noisy, timestep, embeddings, latents, poses, scale)
+    assert asked == [samples]
     assert torch.allclose(found, expected, atol=1e-4)
     assert (found[:, 0] - found[:, 1]).abs().max() > 1e-3
 
