@@ -14,6 +14,7 @@ import yaml
 
 from stages import holdout, promote
 from stages.cli import Reporter
+from stages.experiment import Experiment
 from stages.lib import answers, objects, suite, weights
 from stages.lib.matting import matte
 from stages.settings import GENERATED, HoldoutRun, PriorsSettings
@@ -51,6 +52,13 @@ def test_the_card_says_what_was_measured(prior):
     assert list(figures(prior).index.get_level_values("group").unique()) == GROUPS
     assert f"Left out: {', '.join(RECIPE.corpus.leave_out)}." in card
     assert f"Recipe**: {RECIPE.recipe}" in card
+
+
+def test_generated_anchors_are_no_default_before_they_are_three_decibels_ahead():
+    margin = figures("zero123plus").loc[("reporting", "generated"), "margin"]
+    chosen = Experiment(yaml.safe_load((ROOT / "config/config.yaml").read_text()))
+    sources = {chosen.anchors_source("embedded", scene, "4dstr") for scene in chosen.scenes}
+    assert margin >= 3 or sources == {"rendered"}
 
 
 @pytest.mark.parametrize("prior", FOLDERS)

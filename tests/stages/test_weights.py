@@ -276,3 +276,11 @@ def test_every_entry_says_what_a_user_needs():
         assert about["licence"] and about["needed_by"] and about["files"], name
         for file in about["files"].values():
             assert about.get("hub") or file.get("url") or file.get("by_hand") or about.get("trained_by"), name
+
+
+def test_the_readme_lists_every_large_network_with_its_size():
+    readme = (lib.ROOT / "README.md").read_text()
+    totals = {name: about.get("total", "") for name, about in lib.read_yaml(lib.MANIFEST).items()}
+    large = {name: total for name, total in totals.items() if "GB" in total}
+    missing = [name for name in large if f"| `resources/weights/{name}/receipt.json` | {large[name]} |" not in readme]
+    assert len(large) == 7 and not missing
