@@ -212,6 +212,61 @@ def test_the_second_batch_sees_the_first_batchs_anchor():
 # ------------------------------------------------------------------ whole path
 
 
+def slow_sample(model, rgba: np.ndarray, steps: int, guidance: float, seed: int) -> np.ndarray:
+    """The six views of one frame (H, W, 4), written out: every branch a call of its own, the schedule by its formulas.
+
+    Only the exchange of tokens between the two passes is the real one, which has a slow twin above.
+    """
+    abar = np.cumprod(1 - np.linspace(0.00085, 0.012, 1000))
+    times = [round(1000 - index * 1000 / steps) - 1 for index in range(steps)]
+    sigmas = [*np.sqrt((1 - abar[times]) / abar[times]), 0.0]
+    alpha = rgba[..., 3:] / 255
+    grey = np.round(rgba[..., :3] * alpha + 127 * (1 - alpha)).astype(np.uint8)
+    empty = model.text_encoder(model.prompt).last_hidden_state
+    ramp = torch.tensor([0.01 * token for token in range(77)])[:, None]
+    embedding = model.vision_encoder(model.for_clip(grey)[None]).image_embeds
+    branches = []
+    # Mid-grey is 0 for the encoder of the reference.
+    for picture, prompt in ((torch.zeros(1, 3, 16, 16), empty), (model.for_vae(grey)[None], empty + ramp * embedding)):
+        posterior = model.vae.encode(picture).latent_dist
+        own = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(seed))
+        branches.append((posterior.mean + posterior.std * own, prompt))
+    generator = torch.Generator().manual_seed(seed)
+    sheet = sigmas[0] * torch.randn(1, 4, 24, 16, generator=generator)
+    tokens = Tokens(fusion=0.0, branches=1)
+    attach(model.unet, tokens)
+    for time, sigma, following in zip(times, sigmas, sigmas[1:], strict=False):
+        noises = torch.randn(2, 1, 4, 8, 8, generator=generator)
+        v = []
+        for (latent, prompt), noise in zip(branches, noises, strict=True):
+            with tokens.writing():
+                model.unet((latent + sigma * noise) / np.sqrt(1 + sigma**2), time, encoder_hidden_states=prompt)
+            with tokens.reading():
+                v.append(model.unet(sheet / np.sqrt(1 + sigma**2), time, encoder_hidden_states=prompt).sample)
+        guided = v[0] + guidance * (v[1] - v[0])
+        clean = sheet / (1 + sigma**2) - guided * sigma / np.sqrt(1 + sigma**2)
+        up = following * np.sqrt(1 - following**2 / sigma**2)
+        down = following**2 / sigma
+        state = int(torch.randint(2**62, (), generator=generator))
+        fresh = torch.randn(sheet.shape, generator=torch.Generator().manual_seed(state))
+        sheet = clean + down / sigma * (sheet - clean) + up * fresh
+    picture = model.vae.decode((sheet / 0.75 + 0.22) / 0.18215).sample[0] * 0.8 / 0.5
+    pixels = np.round(255 * (picture / 2 + 0.5).clamp(0, 1).permute(1, 2, 0).numpy())
+    return np.stack([pixels[top : top + 16, left : left + 16] for top in (0, 16, 32) for left in (0, 16)])
+
+
+def test_sampling_against_its_slow_twin(folder):
+    """With self-attention that weighs as much as in a trained network: random ones hardly look at the reference."""
+    listening, rgba = zero123plus.load(folder, CPU, torch.float32), clip(1)[0]
+    for name, parameter in listening.unet.named_parameters():
+        if "attn1.to" in name:
+            parameter.mul_(4)
+    found = drawn(listening, rgba[None], steps=4, guidance=4.0, seed=3)[0]
+    with torch.no_grad():
+        expected = slow_sample(listening, rgba, 4, 4.0, 3)
+    assert np.abs(found - expected).max() <= 1
+
+
 def test_deterministic_for_a_seed_and_different_for_another(model):
     first = drawn(model, clip(2))
     torch.manual_seed(99)
