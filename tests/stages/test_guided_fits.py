@@ -27,6 +27,7 @@ from stages.lib.device import choose
 from stages.lib.diffusion import distillation, zero123
 from stages.lib.diffusion.distillation import Conditions, Guidance, LinearEncoder
 from stages.lib.diffusion.zero123 import Zero123
+from stages.lib.diffusion.zero123plus import Preprocessor
 from stages.lib.drawing import draw_rgba, white
 from stages.lib.gaussians import from_tensors, to_tensors
 from stages.settings import (
@@ -232,6 +233,7 @@ def test_the_small_zero123_guides_both_fits(tmp_path, scene, report, prior):
 
 
 CENTRE = np.array([0.25, -0.1, 0.2])
+ANCHOR_ALONE = {"reference": 0, "anchor": 1}
 
 
 class Keep(nn.Module):
@@ -256,21 +258,21 @@ class Oracle(nn.Module):
         number = number.astype(int)
         azimuth = self.azimuth_deg[number] + np.degrees(np.arctan2(sine, cosine))
         elevation = self.elevation_deg[number] - np.degrees(down)
-        seen = torch.from_numpy(self.look(azimuth, elevation)).float()
+        seen = torch.from_numpy(self.look(azimuth, elevation, number)).float()
         on_white = (seen[..., :3] * seen[..., 3:] / 255 + 255 - seen[..., 3:]) / 255
         expected = self.encoder(on_white.permute(0, 3, 1, 2))
         abar = self.abar[timestep][:, None, None, None]
         return SimpleNamespace(sample=(inputs[:, :4] - abar.sqrt() * expected) / (1 - abar).sqrt())
 
 
-@pytest.mark.parametrize("conditions", ["sum", "random"])
-def test_an_oracle_shows_the_fit_the_unseen_sides(scene, ball, report, tmp_path, conditions):
+@pytest.mark.parametrize("chosen", [{}, {"conditions": "random"}, ANCHOR_ALONE], ids=["sum", "random", "anchor"])
+def test_an_oracle_shows_the_fit_the_unseen_sides(scene, ball, report, tmp_path, chosen):
     """Gaussians around the origin, a photometric loss on the input view alone, and an object elsewhere: the views that
     nothing but the guidance has seen come out right only if poses, cameras, pictures and frames agree."""
     frames, anchors, truth = scene
     angles = [np.concatenate([[0.0], angle]) for angle in (anchors.azimuth_deg, anchors.elevation_deg)]
 
-    def look(azimuth, elevation):
+    def look(azimuth, elevation, number=None):
         return ball(frames.cameras(azimuth, elevation), CENTRE)
 
     rgba = look(*angles)
@@ -279,9 +281,7 @@ def test_an_oracle_shows_the_fit_the_unseen_sides(scene, ball, report, tmp_path,
     abar = DDIMScheduler.from_config(tiny.SCHEDULER).alphas_cumprod
     network = Zero123(None, Oracle(encoder, look, *angles, abar), None, Keep(), abar, None, "distance", 32)
     told = Conditions(torch.arange(7.0)[None, :, None], torch.zeros(1, 7, 4, 16, 16), *angles)
-    settings = GuidanceSettings(
-        model="oracle", weight=0.01, views=3, guidance_scale=1, background="white", conditions=conditions
-    )
+    settings = GuidanceSettings(model="oracle", weight=0.01, views=3, guidance_scale=1, background="white", **chosen)
     guided = Guidance(settings, network, encoder, told, frames.cameras, range(1), (0.0, 1.0), "")
     densify = DensifySettings(rounds=2, prune_max_scale=1.0, prune_screen_fraction=2.0)
     still = CanonicalSettings(
@@ -320,6 +320,82 @@ def test_another_lens_than_the_networks_is_said_aloud(scene, files, fovy_deg, wa
     assert (
         f"warning: camera.fovy_deg is {fovy_deg}, zero123_xl was trained with 49.13" in terminal.getvalue()
     ) == warned
+
+
+def opened(files, clip, anchors, settings, report, frames=range(2, 4), span=(0.0, 1.0)) -> Guidance:
+    device = choose(CanonicalRun(canonical=STILL))
+    return sds.open_guidance(settings, receipt(files, settings), clip, anchors, frames, span, device, report)
+
+
+class Means:
+    """An autoencoder's encoder: means of 2 x 2 pixels, three channels and their mean."""
+
+    config = SimpleNamespace(scaling_factor=0.5, block_out_channels=(1, 1))
+
+    def encode(self, pictures):
+        means = nn.functional.avg_pool2d(pictures, 2)
+        latents = torch.cat([means, means.mean(1, keepdim=True)], dim=1)
+        return SimpleNamespace(latent_dist=SimpleNamespace(mode=lambda: latents))
+
+
+class Recognising:
+    """An image encoder whose embedding is the number of the picture among those that it knows (N, 3, H, W)."""
+
+    def __init__(self, known) -> None:
+        self.known = known
+
+    def __call__(self, picture):
+        number = (self.known - picture).square().mean((1, 2, 3)).argmin()
+        return SimpleNamespace(image_embeds=number.float().expand(1, 1))
+
+
+class Checking(Oracle):
+    """An oracle that finds beside the noise the latent of the very picture that the token names."""
+
+    latents = None
+
+    def forward(self, inputs, timestep, encoder_hidden_states):
+        told = (encoder_hidden_states != 0).any(2)[:, 0]
+        numbers = encoder_hidden_states[told, 0, 0].long()
+        assert len(numbers) and torch.allclose(inputs[told, 4:], self.latents[numbers], atol=1e-6)
+        return super().forward(inputs, timestep, encoder_hidden_states)
+
+
+@pytest.mark.parametrize("chosen", [{}, {"conditions": "random"}, ANCHOR_ALONE], ids=["sum", "random", "anchor"])
+def test_nothing_is_pulled_where_every_view_of_two_frames_is_right(files, scene, ball, report, monkeypatch, chosen):
+    """Opened on the pictures of a clip, of which the fit has the last two frames; the anchors lie in another order."""
+    clip, anchors, _ = scene
+    clip = dataclasses.replace(clip, elevation_deg=20.0)
+    centres = [CENTRE, CENTRE[[2, 0, 1]], -CENTRE, -CENTRE[[1, 2, 0]]]
+
+    def look(azimuth, elevation, number):
+        cameras = clip.cameras(azimuth, elevation)
+        return np.concatenate([ball(cameras[[index]], centres[n // 7]) for index, n in enumerate(number)])
+
+    azimuth_deg, elevation_deg = (
+        np.tile(np.concatenate([[first], angles]), 4)
+        for first, angles in ((0.0, anchors.azimuth_deg), (20.0, anchors.elevation_deg))
+    )
+    pictures = look(azimuth_deg, elevation_deg, np.arange(28)).reshape(4, 7, 32, 32, 4)
+    order = np.array([2, 0, 3, 1])
+    anchors = dataclasses.replace(anchors, rgba=pictures[order, 1:], frame=order)
+    known = zero123.on_white(pictures.reshape(28, 32, 32, 4), 32)
+    encoder, abar = Means(), DDIMScheduler.from_config(tiny.SCHEDULER).alphas_cumprod
+    oracle = Checking(lambda seen: zero123.encode(network, seen), look, azimuth_deg, elevation_deg, abar)
+    for_clip = Preprocessor(32, 32, 2, (0.0,) * 3, (1.0,) * 3)
+    network = Zero123(encoder, oracle, Recognising(known), Keep(), abar, for_clip, "distance", 32)
+    oracle.latents = zero123.encode(network, known) / encoder.config.scaling_factor
+    monkeypatch.setattr(zero123, "load", lambda *args: network)
+    settings = GUIDED.model_copy(update={"guidance_scale": 1.0, **chosen})
+    guided = opened(files, dataclasses.replace(clip, rgba=pictures[:, 0]), anchors, settings, report)
+    views = np.linspace(-175, 175, 24), np.linspace(-10, 50, 24)
+    frames = np.arange(24) % 2
+
+    def pulled(frames):
+        seen = zero123.on_white(look(*views, 7 * (2 + np.arange(24) % 2)), 32)
+        return guided.values(seen, frames, *views, 0.5, torch.Generator().manual_seed(0))
+
+    assert pulled(frames).max() < 1e-3 * pulled(1 - frames).min()
 
 
 # ------------------------------------------------------------------ bad input

@@ -264,7 +264,7 @@ def test_sampling_against_its_slow_twin(folder):
     found = drawn(listening, rgba[None], steps=4, guidance=4.0, seed=3)[0]
     with torch.no_grad():
         expected = slow_sample(listening, rgba, 4, 4.0, 3)
-    assert np.abs(found - expected).max() <= 1
+    assert np.abs(found - expected).max() <= 2
 
 
 def test_deterministic_for_a_seed_and_different_for_another(model):
