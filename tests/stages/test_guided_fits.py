@@ -102,6 +102,11 @@ def run_dynamic(
     return out
 
 
+def opened(files, clip, anchors, settings, report, frames=range(2, 4), span=(0.0, 1.0)) -> Guidance:
+    device = choose(CanonicalRun(canonical=STILL))
+    return sds.open_guidance(settings, receipt(files, settings), clip, anchors, frames, span, device, report)
+
+
 def equal(first: Path, second: Path) -> bool:
     """Whether two fits ended with the same numbers, whatever their records say."""
     if first.suffix == ".ply":
@@ -158,6 +163,23 @@ def test_both_fits_say_what_guided_them(files, report, base):
 def test_supervision_is_sds_without_photometric_weights(files, report, base):
     settings = MOVING.model_copy(update={"photometric": PhotometricSettings(rgb=0, mask=0)})
     assert load_tensors(run_dynamic(files, report, base, GUIDED, settings=settings))[1]["supervision"] == "sds"
+
+
+def test_one_window_falls_over_canonical_and_dynamic(files, report, monkeypatch):
+    asked, real = [], distillation.window
+    monkeypatch.setattr(distillation, "window", lambda settings, whole: asked.append(whole) or real(settings, whole))
+    still = run_canonical(files, report, GUIDED)
+    assert asked == pytest.approx(700 / 8000 * np.arange(STILL.steps) / STILL.steps)
+    run_dynamic(files, report, still, GUIDED)
+    assert asked[STILL.steps] == 700 / 8000
+    assert (np.diff(asked) > 0).all() and 0.9 < asked[-1] < 1
+
+
+def test_a_guidance_is_opened_for_the_part_of_the_run_that_is_said(files, scene, report):
+    assert sds.CANONICAL_SPAN == (0, 700 / 8000) and sds.DYNAMIC_SPAN == (700 / 8000, 1)
+    for span in (sds.CANONICAL_SPAN, sds.DYNAMIC_SPAN):
+        guided = opened(files, *scene[:2], GUIDED, report, range(1, 3), span)
+        assert (guided.span, guided.frames) == (span, range(1, 3))
 
 
 def test_random_views_count_for_densification(files, report, base):
@@ -320,11 +342,6 @@ def test_another_lens_than_the_networks_is_said_aloud(scene, files, fovy_deg, wa
     assert (
         f"warning: camera.fovy_deg is {fovy_deg}, zero123_xl was trained with 49.13" in terminal.getvalue()
     ) == warned
-
-
-def opened(files, clip, anchors, settings, report, frames=range(2, 4), span=(0.0, 1.0)) -> Guidance:
-    device = choose(CanonicalRun(canonical=STILL))
-    return sds.open_guidance(settings, receipt(files, settings), clip, anchors, frames, span, device, report)
 
 
 class Means:

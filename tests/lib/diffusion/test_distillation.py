@@ -16,6 +16,7 @@ from stages.lib.device import Device
 from stages.lib.diffusion import distillation, micro, zero123
 from stages.lib.diffusion.distillation import Conditions, Guidance, LinearEncoder
 from stages.lib.diffusion.zero123 import ModelError, Zero123
+from stages.lib.guidance import CANONICAL_SPAN, DYNAMIC_SPAN
 from stages.settings import GuidanceSettings
 
 CPU = torch.device("cpu")
@@ -176,13 +177,13 @@ def test_the_small_zero123_pulls_by_w_times_the_difference_of_noises(tmp_path):
     assert all(p.grad is None for part in (small.unet, small.vae) for p in part.parameters())
 
 
-def guidance(model, encoder=None, **changed) -> Guidance:
+def guidance(model, encoder=None, span=(0.0, 1.0), **changed) -> Guidance:
     embeddings, latents = drawn(2, 7, tiny.WIDTH, seed=5), drawn(2, 7, 4, 8, 8, seed=6)
     angles = [np.concatenate([[0.0], angle]) for angle in ANCHORS]
     settings = GuidanceSettings(model="zero123_xl", **changed)
     encoder = encoder or distillation.through_autoencoder(model, None)
     conditions = Conditions(embeddings, latents, *angles)
-    return Guidance(settings, model, encoder, conditions, None, range(3, 5), (0.0, 1.0), "digest")
+    return Guidance(settings, model, encoder, conditions, None, range(3, 5), span, "digest")
 
 
 def values(guided: Guidance, pictures: torch.Tensor, seed: int = 0, progress: float = 0.0) -> torch.Tensor:
@@ -243,13 +244,23 @@ def test_timesteps_stay_in_the_window(model):
             return SimpleNamespace(sample=inputs[:, :4])
 
     listening = Zero123(model.vae, Listening(), None, model.clip_camera_projection, ABAR, None, "distance", 16)
-    guided = guidance(listening)
-    for progress, low, high in ((0.0, 500, 950), (1.0, 20, 500)):
+    whole = (0.0, 1.0)
+    # 700 of the 3000 steps in which the window falls.
+    fallen = 500 - 480 * 700 / 3000, 950 - 450 * 700 / 3000
+    for span, progress, low, high in (
+        (whole, 0.0, 500, 950),
+        (whole, 1.0, 20, 500),
+        (CANONICAL_SPAN, 0.0, 500, 950),
+        (CANONICAL_SPAN, 1.0, *fallen),
+        (DYNAMIC_SPAN, 0.0, *fallen),
+        (DYNAMIC_SPAN, 1.0, 20, 500),
+    ):
+        guided = guidance(listening, span=span)
         told.clear()
         for seed in range(60):
             values(guided, torch.zeros(3, 3, 16, 16), seed, progress)
         steps = torch.cat(told)
-        assert low <= steps.min() < low + 30 and high - 30 < steps.max() <= high
+        assert int(low) <= steps.min() < low + 30 and high - 30 < steps.max() <= high
         # Three branches of a view share one timestep.
         assert torch.equal(steps[0::3], steps[1::3]) and torch.equal(steps[0::3], steps[2::3])
 
@@ -366,3 +377,29 @@ def test_views_are_drawn_around_the_input_and_reach_the_gaussians(model, scene):
     assert all(value.grad.abs().sum() > 0 for name, value in gaussians.items() if name != "quats")
     angles = np.concatenate(asked, axis=1)
     assert angles.shape == (2, 4) and np.abs(angles[1]).max() <= 30
+
+
+@pytest.mark.parametrize(("background", "levels"), [("white", [1.0]), ("white_or_black", [0.0, 1.0])])
+def test_views_lie_around_the_input_cameras_elevation_on_their_background(model, scene, background, levels):
+    frames, asked = scene[0], []
+    around = np.concatenate([[0.0], ANCHORS[0]]), np.concatenate([[20.0], ANCHORS[1]])
+    conditions = Conditions(drawn(4, 7, tiny.WIDTH), drawn(4, 7, 4, 8, 8), *around)
+
+    def cameras(azimuth, elevation):
+        asked.append(elevation)
+        return frames.cameras(azimuth, elevation)
+
+    settings = GuidanceSettings(model="zero123_xl", views=40, elevation_deg=30, background=background)
+    encoder = distillation.through_autoencoder(model, None)
+    guided = Guidance(settings, model, encoder, conditions, cameras, range(4), (0.0, 1.0), "")
+    dot = {
+        "means": torch.zeros(1, 3),
+        "quats": torch.tensor([[1.0, 0, 0, 0]]),
+        "log_scales": torch.full((1, 3), -3.0),
+        "opacity_logits": torch.zeros(1),
+        "sh": torch.zeros(1, 1, 3),
+    }
+    _, ((*_, rendered),) = guided.term([(1, None, dot)], 0.5, torch.Generator().manual_seed(0), Device(CPU, "numba", 1))
+    (elevation,) = asked
+    assert -10 <= elevation.min() < -5 and 45 < elevation.max() <= 50
+    assert rendered.image[:, 0, 0].unique(dim=0).tolist() == [[level] * 3 for level in levels]
