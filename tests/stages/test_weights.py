@@ -33,6 +33,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         server = self.server
         server.asked.append(self.headers.get("Range"))
+        server.said.append(server.terminal.getvalue())
         if self.path == "/gone":
             return self.send_error(404)
         if server.failures:
@@ -60,7 +61,7 @@ def server(monkeypatch):
     monkeypatch.setattr(weights, "FIRST_WAIT_S", 0.0)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.content, server.etag, server.asked, server.cuts, server.failures = CONTENT, '"one"', [], [], []
-    server.linked = SHA256
+    server.linked, server.said, server.terminal = SHA256, [], io.StringIO()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     server.url = f"http://127.0.0.1:{server.server_port}"
     yield server
@@ -71,7 +72,7 @@ def server(monkeypatch):
 @pytest.fixture
 def manifest(monkeypatch, tmp_path, server):
     """A manifest of one network `toy` whose file is on the server; returns how to run the stage on it."""
-    terminal = io.StringIO()
+    terminal = server.terminal
 
     def run(sha256=SHA256, size=None, url="/file", attempts=3, folder=None, **more) -> SimpleNamespace:
         address = url if url.startswith("http") else server.url + url
@@ -263,6 +264,14 @@ def test_a_licence_is_said_aloud_before_a_download_only(manifest):
     assert "NOT for commercial use" in manifest(non_commercial=True).terminal
     before = manifest(non_commercial=True).terminal
     assert before.count("NOT for commercial use") == 1
+
+
+def test_a_licence_is_said_aloud_before_the_first_byte_is_asked_for(manifest, server):
+    server.failures = [503]
+    manifest(non_commercial=True, licence="CC BY-NC 4.0")
+    assert len(server.said) == 2
+    for said in server.said:
+        assert "licence: CC BY-NC 4.0" in said and "toy is NOT for commercial use" in said and "Ctrl-C" in said
 
 
 def test_unknown_network():
