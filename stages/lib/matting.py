@@ -76,7 +76,9 @@ def _by_rembg(views: np.ndarray) -> np.ndarray:
     from rembg import new_session, remove
 
     session = new_session(REMBG_MODEL)
-    return np.stack([np.stack([remove(view, session=session) for view in frame]) for frame in views])
+    # Its own cut-out has colours times alpha.
+    alphas = [np.stack([remove(view, session=session, only_mask=True) for view in frame]) for frame in views]
+    return np.concatenate([views, np.stack(alphas)[..., None]], axis=-1)
 
 
 def _by_colour(views: np.ndarray, tolerance: float, section: str, report: Reporter) -> np.ndarray:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import shutil
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "lib" / "diffusion"))
 import tiny
@@ -20,7 +24,7 @@ from stages import anchors, weights
 from stages.cli import Reporter, StageError
 from stages.contracts import Anchors, Frames
 from stages.experiment import TRAINED_ON, Experiment
-from stages.lib import matting, suite
+from stages.lib import images, matting, suite
 from stages.lib import weights as lib
 from stages.lib.diffusion import normals, zero123plus
 from stages.settings import (
@@ -321,6 +325,64 @@ def test_rembg_without_its_model_says_what_to_type(monkeypatch, tmp_path):
     monkeypatch.setenv("U2NET_HOME", str(tmp_path))
     with pytest.raises(StageError, match=r"anchors.matte is rembg but .*; type `(pip install|rembg d u2net)"):
         matted("rembg", np.full((32, 32, 3), 127, np.uint8))
+
+
+@pytest.fixture
+def rembg(monkeypatch, tmp_path) -> SimpleNamespace:
+    """rembg and its model as if they were here, with a network whose mask is red; keeps what it is asked for.
+
+    As the real one (2.0.86), it gives colours times alpha unless only the mask is wanted.
+    """
+    asked = SimpleNamespace(models=[], pictures=[], sessions=[])
+
+    def new_session(model: str) -> str:
+        asked.models.append(model)
+        return f"session {len(asked.models)}"
+
+    def remove(picture: np.ndarray, session: str, only_mask: bool = False) -> np.ndarray:
+        asked.pictures.append(picture)
+        asked.sessions.append(session)
+        mask, nothing = Image.fromarray(picture[..., 0]), Image.new("RGBA", picture.shape[1::-1], 0)
+        return np.asarray(mask if only_mask else Image.composite(Image.fromarray(picture), nothing, mask))
+
+    for name, content in (("rembg", {"new_session": new_session, "remove": remove}), ("onnxruntime", {})):
+        module = ModuleType(name)
+        module.__dict__.update(content, __spec__=ModuleSpec(name, None))
+        monkeypatch.setitem(sys.modules, name, module)
+    (tmp_path / "u2net.onnx").write_bytes(b"")
+    monkeypatch.setenv("U2NET_HOME", str(tmp_path))
+    return asked
+
+
+@pytest.mark.parametrize("choice", ["rembg", "auto"])
+def test_rembg_cuts_out_each_view_by_one_session(rembg, choice):
+    views = np.random.default_rng(0).integers(0, 256, (2, 3, 8, 8, 3), dtype=np.uint8)
+    log = io.StringIO()
+    rgba, word = matting.matte(views, choice, 0.12, "anchors", Reporter("a", "", log, log))
+    assert word == "rembg" and "anchors.matte: rembg\n" in log.getvalue()
+    assert rembg.models == ["u2net"] and rembg.sessions == ["session 1"] * 6
+    np.testing.assert_array_equal(rembg.pictures, views.reshape(6, 8, 8, 3))
+    assert rgba.shape == (2, 3, 8, 8, 4) and rgba.dtype == np.uint8
+    # Alpha is the network's and colours are the view's own, straight, but for what is as good as transparent.
+    alpha = views[..., 0]
+    seen = alpha > images.NOISE_ALPHA
+    assert 0.5 < seen.mean() < 1
+    np.testing.assert_array_equal(rgba[seen], np.concatenate([views, alpha[..., None]], axis=-1)[seen])
+    assert not rgba[~seen].any()
+
+
+def test_auto_takes_the_colour_where_a_part_of_rembg_is_missing(rembg, monkeypatch, tmp_path):
+    plain = np.full((32, 32, 3), 127, np.uint8)
+    assert matted("auto", plain)[1] == "rembg"
+    (tmp_path / "u2net.onnx").rename(tmp_path / "u2netp.onnx")
+    _, word, log = matted("auto", plain)
+    assert word == "colour" and "type `rembg d u2net`" in log
+    (tmp_path / "u2netp.onnx").rename(tmp_path / "u2net.onnx")
+    for name in ("rembg", "onnxruntime"):
+        with monkeypatch.context() as without:
+            without.setattr(importlib.util, "find_spec", lambda asked, name=name: None if asked == name else object())
+            _, word, log = matted("auto", plain)
+        assert word == "colour" and 'type `pip install "rembg[cpu]"`' in log
 
 
 def test_a_busy_background_is_said():
