@@ -30,17 +30,22 @@ NO_SURFACE, SURFACE, EROSION = 0.2, 0.6, 4
 GREY = 127 / 255
 
 
-def _rembg_file() -> Path:
-    """Where rembg keeps its model (U2NET_HOME, as its manual says)."""
-    return Path(os.environ.get("U2NET_HOME", "~/.u2net")).expanduser() / f"{REMBG_MODEL}.onnx"
+def _rembg_files() -> list[Path]:
+    """Where rembg may keep its model (2.0.86): in a folder a model, or all in one as before."""
+    ours, data = os.environ.get("U2NET_HOME"), os.environ.get("XDG_DATA_HOME")
+    home = Path(ours or os.environ.get("REMBG_HOME") or (Path(data) / "rembg" if data else "~/.rembg"))
+    flat = Path(ours or Path(data or "~") / ".u2net")
+    file = f"{REMBG_MODEL}.onnx"
+    return [folder.expanduser() / file for folder in (home / "models" / REMBG_MODEL, flat)]
 
 
 def _rembg_lacks() -> str | None:
     """What rembg lacks on this machine, if anything."""
     if importlib.util.find_spec("rembg") is None or importlib.util.find_spec("onnxruntime") is None:
         return 'the package is not installed; type `pip install "rembg[cpu]"`'
-    if not _rembg_file().is_file():
-        return f"{_rembg_file()} is missing; type `rembg d {REMBG_MODEL}`"
+    files = _rembg_files()
+    if not any(file.is_file() for file in files):
+        return f"{files[0]} is missing; type `rembg d {REMBG_MODEL}`"
     return None
 
 

@@ -385,6 +385,30 @@ def test_auto_takes_the_colour_where_a_part_of_rembg_is_missing(rembg, monkeypat
         assert word == "colour" and 'type `pip install "rembg[cpu]"`' in log
 
 
+@pytest.mark.parametrize(
+    ("variable", "file"),
+    [
+        ("U2NET_HOME", "u2net.onnx"),
+        ("U2NET_HOME", "models/u2net/u2net.onnx"),
+        ("REMBG_HOME", "models/u2net/u2net.onnx"),
+        ("XDG_DATA_HOME", "rembg/models/u2net/u2net.onnx"),
+        ("XDG_DATA_HOME", ".u2net/u2net.onnx"),
+        ("HOME", ".rembg/models/u2net/u2net.onnx"),
+        ("HOME", ".u2net/u2net.onnx"),
+    ],
+)
+def test_rembgs_model_is_found_where_its_versions_keep_it(rembg, monkeypatch, tmp_path, variable, file):
+    for name in ("U2NET_HOME", "REMBG_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv(variable, str(tmp_path / "home"))
+    plain, path = np.full((32, 32, 3), 127, np.uint8), tmp_path / "home" / file
+    assert matted("auto", plain)[1] == "colour"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"")
+    assert matted("auto", plain)[1] == "rembg"
+
+
 def test_a_busy_background_is_said():
     noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     assert "expected a plain one" in matted("colour", noise)[2]
