@@ -37,7 +37,7 @@ from stages.lib.cameras import (
     ZERO123PP_V12_ELEVATION_DEG,
     Cameras,
 )
-from stages.lib.device import ON_CPU
+from stages.lib.device import ON_CPU, choose, say_peak
 from stages.lib.images import ImageError
 from stages.settings import AnchorsRun
 
@@ -301,7 +301,6 @@ def _generated(clip: Frames, weights: list[Path], settings: AnchorsRun, report: 
     object.
     """
     from stages.lib import weights as networks
-    from stages.lib.device import choose
     from stages.lib.matting import matte
 
     chosen = settings.anchors
@@ -408,8 +407,7 @@ def _drawn(
             f"out of GPU memory ({str(error).splitlines()[0]}). Lower anchors.{'micro.' if micro else ''}"
             f"frames_per_batch (now {drawing.frames_per_batch}), {smaller}or type `anchors.precision: float16`."
         ) from None
-    if device.type == "cuda":
-        report.say(f"peak GPU memory {torch.cuda.max_memory_allocated() / 1e6:.0f} MB")
+    say_peak(device, report)
     return views, drawn, digests
 
 

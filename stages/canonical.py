@@ -15,7 +15,7 @@ from stages.cli import Reporter, record
 from stages.contracts import Anchors, Frames
 from stages.lib import checkpoint, fit
 from stages.lib import guidance as sds
-from stages.lib.device import Device, choose
+from stages.lib.device import Device, choose, say_peak
 from stages.lib.gaussians import from_tensors, to_tensors, visual_hull
 from stages.settings import NO_INFLUENCE, CanonicalRun, CanonicalSettings, canonical_json
 
@@ -75,6 +75,8 @@ def main(
         fit.write_curve(curve, state)
         about = sds.about(settings.guidance, settings.canonical.photometric, guidance) if guidance else {}
         from_tensors(state.params).save(out, record(settings, "canonical", **device.describe(), **about))
+    if guidance:
+        say_peak(device.device, report)
     report.say(f"wrote {out}: {len(state.params['means'])} gaussians")
 
 

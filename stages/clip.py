@@ -18,7 +18,7 @@ from stages.cli import Reporter, StageError
 from stages.contracts import Clip
 from stages.lib import images
 from stages.lib import weights as networks
-from stages.lib.device import choose
+from stages.lib.device import choose, say_peak
 from stages.lib.diffusion import image_to_video
 from stages.lib.diffusion.components import ModelError
 from stages.lib.images import ImageError
@@ -50,8 +50,7 @@ def main(picture: Path, weights: list[Path], out: Path, settings: ClipRun, repor
             f"then clip.n_frames, then clip.height and clip.width (now {chosen.height} and {chosen.width}), or type "
             "`clip.precision: float16`."
         ) from None
-    if device.device.type == "cuda":
-        report.say(f"peak GPU memory {torch.cuda.max_memory_allocated() / 1e6:.0f} MB")
+    say_peak(device.device, report)
     # Each frame by itself: what the network draws behind an object drifts over time.
     cut, matted_by = matte(frames[:, None], chosen.matte, chosen.matte_tolerance, "clip", report)
     about = cli.record(

@@ -25,7 +25,7 @@ from stages import cli
 from stages.cli import Reporter, StageError, record
 from stages.contracts import Anchors, Frames, Gaussians, load_tensors, replacing, save_tensors
 from stages.lib import guidance as sds
-from stages.lib.device import Device, choose, describe
+from stages.lib.device import Device, choose, describe, say_peak
 from stages.lib.fit_files import BEGINNING, COUNT_COLUMNS, CURVE_COLUMNS
 from stages.settings import NO_INFLUENCE, DynamicRun, before_sub_clips, canonical_json
 
@@ -141,6 +141,8 @@ def fitted(
         state = fit.fit(state, goal, the_plan, device, path, identity(settings), report, guidance, shared)
         for write, path in zip((fit.write_curve, fit.write_counts, fit.write_gradients), tables, strict=True):
             write(path, state)
+    if guidance:
+        say_peak(device.device, report)
     if outside := state.motion.field.outside(state.params["means"]):
         report.say(f"{outside} gaussians ended outside the deformation field's bounds, where its features are flat")
     arrays = {f"motion.{name}": value.cpu().numpy() for name, value in state.motion.state_dict().items()}

@@ -16,7 +16,7 @@ from stages.cli import Reporter, StageError
 from stages.contracts import replacing
 from stages.lib import images
 from stages.lib import weights as networks
-from stages.lib.device import choose
+from stages.lib.device import choose, say_peak
 from stages.lib.diffusion import text_to_image
 from stages.lib.diffusion.components import ModelError
 from stages.settings import PictureRun
@@ -47,8 +47,7 @@ def main(weights: list[Path], out: Path, record: Path, settings: PictureRun, rep
             f"out of GPU memory ({str(error).splitlines()[0]}). Type `picture.precision: float16`, lower picture.size "
             f"(now {chosen.size}), or free the GPU."
         ) from None
-    if device.device.type == "cuda":
-        report.say(f"peak GPU memory {torch.cuda.max_memory_allocated() / 1e6:.0f} MB")
+    say_peak(device.device, report)
     about = cli.record(settings, "picture", weights=made_by, dtype=dtype, **device.describe())
     with replacing(record) as temporary:
         temporary.write_text(json.dumps(about, indent=2, sort_keys=True) + "\n", encoding="utf-8")

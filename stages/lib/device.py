@@ -15,6 +15,8 @@ from stages.settings import Run, SettingsError
 if TYPE_CHECKING:
     import torch
 
+    from stages.cli import Reporter
+
 # For the log of a stage that draws on the CPU wherever the fit is.
 ON_CPU = "device cpu, backend numba, threads 1, no seed: nothing is random"
 
@@ -68,6 +70,14 @@ def describe(settings: Run) -> dict[str, str]:
     if settings.device == "cpu" or (settings.device == "auto" and not _has_driver()):
         return {"device": "cpu", "backend": choose_backend("cpu")}
     return choose(settings).describe()
+
+
+def say_peak(device: torch.device, report: Reporter) -> None:
+    """Say how much GPU memory this process has held at most; nothing on a CPU, whose peak ends every log."""
+    import torch
+
+    if device.type == "cuda":
+        report.say(f"peak GPU memory {torch.cuda.max_memory_allocated(device) / 1e6:.0f} MB")
 
 
 def _has_driver() -> bool:

@@ -54,6 +54,14 @@ def test_cuda_without_gsplat(monkeypatch):
         device.choose(Run(device="cuda"))
 
 
+def test_the_peak_of_a_gpu_is_said(monkeypatch, report):
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda place: 2_345_600_000)
+    device.say_peak(torch.device("cpu"), report)
+    assert report.text == ""
+    device.say_peak(torch.device("cuda"), report)
+    assert report.text.endswith("peak GPU memory 2346 MB\n")
+
+
 def test_torchs_threads_survive_a_render():
     import numpy as np
 

@@ -160,6 +160,18 @@ def test_both_fits_say_what_guided_them(files, report, base):
     assert (files / "a.csv").read_text().splitlines()[0] == "step,loss,rgb,mask,gaussians"
 
 
+def test_only_a_guided_fit_says_its_gpu_memory(files, report, base, monkeypatch):
+    asked = []
+    for stage in (canonical, dynamic):
+        monkeypatch.setattr(stage, "say_peak", lambda device, report: asked.append(device.type))
+    run_canonical(files, report)
+    run_dynamic(files, report, base)
+    assert not asked
+    run_canonical(files, report, GUIDED)
+    run_dynamic(files, report, base, GUIDED)
+    assert asked == ["cpu", "cpu"]
+
+
 def test_supervision_is_sds_without_photometric_weights(files, report, base):
     settings = MOVING.model_copy(update={"photometric": PhotometricSettings(rgb=0, mask=0)})
     assert load_tensors(run_dynamic(files, report, base, GUIDED, settings=settings))[1]["supervision"] == "sds"
