@@ -99,7 +99,8 @@ def fetch(name: str, about: dict, place: Path, own: Path | None, attempts: int, 
 
 
 def _announce(name: str, about: dict, report: Reporter) -> None:
-    report.announce(f"fetching {name} ({about.get('total', 'size in the log')}), licence: {about['licence']}")
+    size = about.get("total") or f"size not known before: {about.get('unsized', 'its entry says none')}"
+    report.announce(f"fetching {name} ({size}), licence: {about['licence']}")
     if about.get("non_commercial"):
         report.announce(
             f"{name} is NOT for commercial use: its licence binds what you make with it. Stop now (Ctrl-C) if that "

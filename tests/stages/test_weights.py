@@ -8,6 +8,7 @@ import http.client
 import http.server
 import io
 import json
+import re
 import shutil
 import ssl
 import threading
@@ -274,6 +275,18 @@ def test_a_licence_is_said_aloud_before_the_first_byte_is_asked_for(manifest, se
         assert "licence: CC BY-NC 4.0" in said and "toy is NOT for commercial use" in said and "Ctrl-C" in said
 
 
+@pytest.mark.parametrize(
+    ("about", "text"),
+    [
+        ({"total": "300 kB"}, "fetching toy (300 kB), licence: MIT"),
+        ({"total": None, "unsized": "nobody says it"}, "fetching toy (size not known before: nobody says it), licence"),
+        ({}, "fetching toy (size not known before: its entry says none), licence"),
+    ],
+)
+def test_the_size_is_said_before_a_download(manifest, about, text):
+    assert text in manifest(**about).terminal
+
+
 def test_unknown_network():
     with pytest.raises(WeightsMissing, match="has no entry 'nothing'; it has: clip_vit_b32"):
         lib.find("nothing")
@@ -285,11 +298,28 @@ def test_every_entry_says_what_a_user_needs():
         assert about["licence"] and about["needed_by"] and about["files"], name
         for file in about["files"].values():
             assert about.get("hub") or file.get("url") or file.get("by_hand") or about.get("trained_by"), name
+        # What this repository trains is here already, and as large as the last training made it.
+        if "trained_by" not in about:
+            check_total(about, name)
+
+
+def check_total(about: dict, name: str) -> None:
+    """A size with its unit, that of its files where all are known; or the reason why there is none."""
+    if about["total"] is None:
+        assert about["unsized"], name
+        return
+    assert "unsized" not in about, name
+    number, unit = re.fullmatch(r"(\d+(?:\.\d+)?) ([MG]B)", about["total"]).groups()
+    total = float(number) * {"MB": 1e6, "GB": 1e9}[unit]
+    sizes = [file["size"] for file in about["files"].values()]
+    if None not in sizes:
+        assert sum(sizes) == pytest.approx(total, rel=5e-3), name
+    assert sum(size or 0 for size in sizes) <= 1.005 * total, name
 
 
 def test_the_readme_lists_every_large_network_with_its_size():
     readme = (lib.ROOT / "README.md").read_text()
-    totals = {name: about.get("total", "") for name, about in lib.read_yaml(lib.MANIFEST).items()}
+    totals = {name: about.get("total") or "" for name, about in lib.read_yaml(lib.MANIFEST).items()}
     large = {name: total for name, total in totals.items() if "GB" in total}
     missing = [name for name in large if f"| `resources/weights/{name}/receipt.json` | {large[name]} |" not in readme]
     assert len(large) == 7 and not missing
