@@ -328,11 +328,14 @@ def _generated(clip: Frames, weights: list[Path], settings: AnchorsRun, report: 
             f"view {absent[0][1]} of frame {absent[0][0]} shows no object ({len(absent)} views in all); expected one"
             f" in every view. {remedy}, or take another seed."
         )
-    window = images.padded_square(*rgba.shape[2:4])
-    resized = [[images.resample(view, window, clip.rgba.shape[1]) for view in frame] for frame in rgba]
+    window, size = images.padded_square(*rgba.shape[2:4]), clip.rgba.shape[1]
+    # Not a stack of lists, which would hold all pictures several times.
+    resized = np.empty((*rgba.shape[:2], size, size, 4), np.uint8)
+    for at in np.ndindex(*rgba.shape[:2]):
+        resized[at] = images.resample(rgba[at], window, size)
     made_by = dict(zip(("weights", "matte_weights"), digests, strict=False))
     return Anchors(
-        rgba=np.stack([np.stack(frame) for frame in resized]),
+        rgba=resized,
         frame=np.arange(len(rgba), dtype=np.int64),
         azimuth_deg=np.array(ZERO123PP_V11_AZIMUTH_DEG),
         elevation_deg=np.array(cameras.elevation_deg),
