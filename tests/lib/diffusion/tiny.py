@@ -42,37 +42,41 @@ def _unet() -> UNet2DConditionModel:
     )
 
 
+def networks() -> dict[str, torch.nn.Module]:
+    return {
+        "vae": AutoencoderKL(
+            block_out_channels=(8, 8),
+            down_block_types=("DownEncoderBlock2D",) * 2,
+            up_block_types=("UpDecoderBlock2D",) * 2,
+            latent_channels=4,
+            norm_num_groups=4,
+        ),
+        "unet": _unet(),
+        "text_encoder": CLIPTextModel(
+            CLIPTextConfig(
+                vocab_size=4, hidden_size=WIDTH, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2
+            )
+        ),
+        "vision_encoder": CLIPVisionModelWithProjection(
+            CLIPVisionConfig(
+                hidden_size=16,
+                intermediate_size=16,
+                num_hidden_layers=1,
+                num_attention_heads=2,
+                image_size=16,
+                patch_size=8,
+                projection_dim=WIDTH,
+            )
+        ),
+    }
+
+
 def make(folder: Path, seed: int = 0) -> Path:
     """Write the folder; two calls with one seed write equal networks."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        networks = {
-            "vae": AutoencoderKL(
-                block_out_channels=(8, 8),
-                down_block_types=("DownEncoderBlock2D",) * 2,
-                up_block_types=("UpDecoderBlock2D",) * 2,
-                latent_channels=4,
-                norm_num_groups=4,
-            ),
-            "unet": _unet(),
-            "text_encoder": CLIPTextModel(
-                CLIPTextConfig(
-                    vocab_size=4, hidden_size=WIDTH, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2
-                )
-            ),
-            "vision_encoder": CLIPVisionModelWithProjection(
-                CLIPVisionConfig(
-                    hidden_size=16,
-                    intermediate_size=16,
-                    num_hidden_layers=1,
-                    num_attention_heads=2,
-                    image_size=16,
-                    patch_size=8,
-                    projection_dim=WIDTH,
-                )
-            ),
-        }
-    for name, network in networks.items():
+        made = networks()
+    for name, network in made.items():
         network.save_pretrained(folder / name)
     write_json(folder / "model_index.json", {"ramping_coefficients": [0.01 * i for i in range(77)]})
     write_json(folder / "scheduler" / "scheduler_config.json", SCHEDULER)
