@@ -49,18 +49,6 @@ def memory_mb(kind: str) -> float:
     return float(next(line for line in lines if line.startswith(kind)).split()[1]) / 1024
 
 
-def write_frames(path: Path, count: int, size: int = SIZE) -> None:
-    """The object over its whole animation, seen by the input camera."""
-    from stages.contracts import Frames
-    from stages.lib import suite
-    from stages.lib.cameras import orbit
-    from stages.lib.objects import FOVY_DEG, RADIUS
-
-    times = np.linspace(0.0, 1.0, count)
-    rgba = suite.render(OBJECT, times, orbit(0.0, 0.0, RADIUS, FOVY_DEG, size, size))[:, 0]
-    Frames(rgba, times, count // 2, FOVY_DEG, RADIUS, 0.0).save(path)
-
-
 def one(frames: Path, per_batch: int, threads: int) -> None:
     """Run the stage on a file of frames in this process and print what it took, as JSON."""
     from stages import anchors
@@ -96,7 +84,10 @@ def measured(count: int, per_batch: int, threads: int) -> dict[str, float]:
     """What `one` says of so many frames, in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         frames = Path(folder) / "frames.npz"
-        write_frames(frames, count)
+        # Imported here, since a row's process must not hold what only this needs.
+        from tests.objects import frames_of
+
+        frames_of(OBJECT, count, SIZE).save(frames)
         program = (
             "from pathlib import Path; from tests.benchmarks import anchors; "
             f"anchors.one(Path({str(frames)!r}), {per_batch}, {threads})"

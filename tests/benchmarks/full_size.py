@@ -39,14 +39,12 @@ import tiny_zero123
 
 from stages.cli import Reporter
 from stages.contracts import Anchors, Frames
-from stages.lib import suite
-from stages.lib.cameras import ZERO123PP_V11_AZIMUTH_DEG, ZERO123PP_V11_ELEVATION_DEG, orbit
 from stages.lib.device import Device
 from stages.lib.diffusion import distillation, zero123, zero123plus
 from stages.lib.diffusion.zero123plus import Preprocessor, Sampling
 from stages.lib.guidance import DYNAMIC_SPAN
-from stages.lib.objects import FOVY_DEG, RADIUS
 from stages.settings import AnchorsSettings, GuidanceSettings
+from tests.objects import anchors_of, frames_of
 
 OBJECT = "mouth"
 PARTS = ("anchors", "sds")
@@ -118,25 +116,6 @@ def row(name: str, preparation: str, work: Watch, count: int) -> str:
     """One line of the table; count: of frames or steps."""
     seconds = f"{work.seconds:.2f} | {work.seconds / count:.3f}"
     return f"| {name} | {preparation} | {seconds} | {work.peak_mb} | {work.networks_mb} |"
-
-
-# ------------------------------------------------------------------ scene
-
-
-def scene(frames: int, size: int) -> tuple[Frames, Anchors]:
-    """A procedural object over its animation, with its true anchors."""
-    times = np.linspace(0.0, 1.0, frames)
-    azimuth, elevation = np.array(ZERO123PP_V11_AZIMUTH_DEG), np.array(ZERO123PP_V11_ELEVATION_DEG)
-    clip = Frames(
-        suite.render(OBJECT, times, orbit(0.0, 0.0, RADIUS, FOVY_DEG, size, size))[:, 0],
-        times,
-        frames // 2,
-        FOVY_DEG,
-        RADIUS,
-        0.0,
-    )
-    six = suite.render(OBJECT, times, clip.cameras(azimuth, elevation))
-    return clip, Anchors(six, np.arange(frames), azimuth, elevation, "rendered")
 
 
 # ------------------------------------------------------------------ anchors
@@ -259,7 +238,8 @@ def main(given: list[str] | None = None) -> None:
     torch.set_num_threads(arguments.threads)
     device = Device(torch.device(arguments.device), "", arguments.threads)
     place = Place(device.device, getattr(torch, device.precision(arguments.precision)), arguments.tiny)
-    clip, views = scene(arguments.frames, arguments.size)
+    clip = frames_of(OBJECT, arguments.frames, arguments.size)
+    views = anchors_of(OBJECT, clip)
     print(f"{place.describe()}\n")
     print("| " + " | ".join(COLUMNS) + " |\n" + "| --- " * len(COLUMNS) + "|")
     if "anchors" in arguments.parts:

@@ -21,7 +21,6 @@ from stages.contracts import Anchors, Frames, Gaussians, Sequence, Truth, Views
 from stages.lib import weights
 from stages.lib.cameras import ZERO123PP_V11_AZIMUTH_DEG, ZERO123PP_V11_ELEVATION_DEG
 from stages.settings import AnchorsRun, DynamicRun, MetricsRun, MetricsSettings, NetworksRun, NetworksSettings
-from tests.benchmarks.anchors import OBJECT, SUITE, write_frames
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORT, LONG = 60, 600
@@ -135,7 +134,9 @@ def fit(folder: Path, report: Reporter) -> None:
 
 
 def write_clip(folder: Path, count: int) -> None:
-    write_frames(folder / "frames.npz", count, ANCHOR_SIDE)
+    from tests.objects import frames_of
+
+    frames_of("mouth", count, ANCHOR_SIDE).save(folder / "frames.npz")
 
 
 def generate(folder: Path, report: Reporter) -> None:
@@ -143,10 +144,8 @@ def generate(folder: Path, report: Reporter) -> None:
     from stages import anchors
     from stages.experiment import Experiment
 
-    config = {"anchors": {"source": "micro", "micro": {"steps": 2, "frames_per_batch": 8}}}
-    told = Experiment({**config, "frames": {"size": ANCHOR_SIDE}, "device": "cpu"}).anchors_json(
-        SUITE, OBJECT, "micro", 0
-    )
+    config = {"anchors": {"source": "micro", "micro": {"steps": 2, "frames_per_batch": 8}}, "device": "cpu"}
+    told = Experiment(config | {"frames": {"size": ANCHOR_SIDE}}).anchors_json("embedded", "mouth", "micro", 0)
     receipt = ROOT / "resources" / "priors" / weights.MICRO / weights.RECEIPT
     run = AnchorsRun.model_validate_json(told)
     anchors.main(folder / "frames.npz", folder / "anchors.npz", run, report, [receipt])

@@ -1,20 +1,21 @@
-"""The benchmark at full size: its path with tiny networks on a CPU, and that its networks are the published ones."""
+"""The benchmark at full size: its path with tiny networks on a CPU, and that its networks are the published ones; and
+that of the small Zero123's guidance."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from tests.benchmarks import full_size
+from tests.benchmarks import full_size, micro_guidance
 from tests.benchmarks.full_size import Place
 
 TINY = ["--tiny", "--device", "cpu", "--frames", "3", "--size", "32", "--steps", "2", "--sds-steps", "2"]
 
 
-def cells(printed: str) -> list[list[str]]:
+def cells(printed: str, columns: tuple[str, ...] = full_size.COLUMNS) -> list[list[str]]:
     """The table's rows below its head."""
     lines = [line for line in printed.splitlines() if line.startswith("|")]
-    assert lines[0] == "| " + " | ".join(full_size.COLUMNS) + " |"
+    assert lines[0] == "| " + " | ".join(columns) + " |"
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
@@ -61,3 +62,11 @@ def test_without_a_gpu_it_says_what_to_add(capsys, monkeypatch):
     with pytest.raises(SystemExit):
         full_size.main([])
     assert "add `--tiny --device cpu`" in capsys.readouterr().err
+
+
+def test_the_rows_of_the_small_zero123(capsys):
+    micro_guidance.main(["--steps", "1", "--frames", "2"])
+    rows = cells(capsys.readouterr().out, micro_guidance.COLUMNS)
+    assert [row[0] for row in rows] == ["vae 64", "vae 32", "linear"]
+    assert all(float(cell) > 0 for row in rows for cell in row[1:4])
+    assert [bool(row[4]) for row in rows] == [False, False, True] and 50 < float(rows[2][4].split()[0]) < 100
