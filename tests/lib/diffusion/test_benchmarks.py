@@ -67,6 +67,7 @@ def test_without_a_gpu_it_says_what_to_add(capsys, monkeypatch):
 def test_the_rows_of_the_small_zero123(capsys):
     micro_guidance.main(["--steps", "1", "--frames", "2"])
     rows = cells(capsys.readouterr().out, micro_guidance.COLUMNS)
-    assert [row[0] for row in rows] == ["vae 64", "vae 32", "linear"]
-    assert all(float(cell) > 0 for row in rows for cell in row[1:4])
-    assert [bool(row[4]) for row in rows] == [False, False, True] and 50 < float(rows[2][4].split()[0]) < 100
+    assert [row[0] for row in rows] == ["drawing alone", "vae 64", "vae 32", "linear"]
+    assert rows[0][2:] == ["", "", ""] and float(rows[0][1]) > 0
+    assert all(float(cell) > 0 for row in rows[1:] for cell in row[1:4])
+    assert [row[4] for row in rows[:3]] == ["", "", ""] and 50 < float(rows[3][4].split()[0]) < 100
