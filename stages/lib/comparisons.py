@@ -5,8 +5,8 @@ Vocabulary
 - A *comparison* is one table: variants held against a *base* variant on the same scenes and seeds of one suite.
 - *table2* to *table5* are named after 4DSTR's tables; *comparison* is the method against its base on all scenes; *sds*
   is score distillation by its weight: `sds_zero123_xl`, whose fits need public weights, or `sds_micro`, whose fits need
-  both networks of resources/priors/; *anchor_cost* is what generated instead of rendered anchors cost, whose fits
-  need the small Zero123++ there.
+  both networks of resources/priors/; *anchor_cost* is what estimated instead of rendered anchors cost, drawn by
+  the small Zero123++ there or inflated.
 - *sweep* is where sizes of the temporal module are chosen: on development objects, which no other table reports.
 - *growth* compares the methods once for each of several lengths of the clip.
 """
@@ -102,11 +102,11 @@ DEFINITIONS = {
         differ=("supervision",),
     ),
     "anchor_cost": Definition(
-        "What generated instead of rendered anchors cost",
-        ("stag4d", "stag4d_micro", "4dstr", "4dstr_micro"),
+        "What estimated instead of rendered anchors cost",
+        ("stag4d", "stag4d_micro", "stag4d_inflated", "4dstr", "4dstr_micro", "4dstr_inflated"),
         base="stag4d",
         differ=("anchors",),
-        bases=(("4dstr", "4dstr"), ("4dstr_micro", "4dstr")),
+        bases=tuple((name, "4dstr") for name in ("4dstr", "4dstr_micro", "4dstr_inflated")),
     ),
     "sds_micro": Definition(
         "Score distillation by the small Zero123 of this repository, by its weight",

@@ -99,12 +99,14 @@ def test_the_definitions_load_without_pandas():
 def test_anchor_cost_compares_each_method_with_itself():
     found = planned("anchor_cost")
     bases = {variant.name: found.base_of(variant) for variant in found.variants}
-    assert bases == {"stag4d": "stag4d", "stag4d_micro": "stag4d", "4dstr": "4dstr", "4dstr_micro": "4dstr"}
+    assert bases == {
+        f"{method}{kind}": method for method in ("stag4d", "4dstr") for kind in ("", "_micro", "_inflated")
+    }
     experiment = Experiment({})
     sources = [experiment.anchors_source(found.suite, "mouth", variant) for variant in bases]
-    assert sources == ["rendered", "micro", "rendered", "micro"]
-    for micro, base in list(bases.items())[1::2]:
-        alike = experiment.settings(micro).model_copy(update={"anchors": experiment.settings(base).anchors})
+    assert sources == ["rendered", "micro", "inflated"] * 2
+    for name, base in bases.items():
+        alike = experiment.settings(name).model_copy(update={"anchors": experiment.settings(base).anchors})
         assert alike == experiment.settings(base)
 
 
