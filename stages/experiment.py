@@ -9,6 +9,7 @@ import difflib
 import functools
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from stages.lib import layouts
@@ -433,14 +434,26 @@ class Experiment:
             normals = self._normals_receipts(MICRO)
             return [self._micro_receipt(MICRO, "the source of anchors", "take another source"), *normals]
         name = self.config.anchors.model
+        lacks = "is no public network that draws six views"
+        receipt = self._public_receipt("anchors", name, lacks, lambda about: "cameras" in about)
+        return [receipt, *self._normals_receipts(name)]
+
+    def _public_receipt(
+        self, section: str, name: str, lacks: str, fits: Callable[[dict], bool], also: tuple[str, ...] = ()
+    ) -> str:
+        """The receipt of the public network `name`; raises SettingsError for one that is not there or does not fit.
+
+        fits: of a manifest's entry. also: names that `section` takes beside public networks.
+        """
         check_network(name, self.root)
         networks = read_yaml(self.root / "config" / "weights.yaml")
-        fit = [other for other, about in networks.items() if "cameras" in about and "trained_by" not in about]
+        fit = [other for other, about in networks.items() if fits(about) and "trained_by" not in about]
         if name not in fit:
             raise SettingsError(
-                f"anchors.model: {name!r} is no public network that draws six views; expected: {', '.join(fit)}"
+                f"{section}.model: {name!r} {lacks}; expected: {', '.join([*fit, *also])}. "
+                f"Type `{section}: {{model: {fit[0]}}}`."
             )
-        return [f"{WEIGHTS}/{name}/receipt.json", *self._normals_receipts(name)]
+        return f"{WEIGHTS}/{name}/receipt.json"
 
     def _normals_receipts(self, name: str) -> list[str]:
         """The receipt of the network that draws the normals of what `name` drew, if the matte is made from them."""
@@ -454,12 +467,8 @@ class Experiment:
     def generator_weights(self, stage: str) -> list[str]:
         """The receipt of the network of stage `picture` or `clip`; raises SettingsError when it does other work."""
         name = getattr(self.config, stage).model
-        check_network(name, self.root)
-        networks = read_yaml(self.root / "config" / "weights.yaml")
-        if networks[name].get("makes") != stage:
-            fit = ", ".join(other for other, about in networks.items() if about.get("makes") == stage)
-            raise SettingsError(f"{stage}.model: {name!r} does not make a {stage}; expected: {fit}")
-        return [f"{WEIGHTS}/{name}/receipt.json"]
+        lacks = f"does not make a {stage}"
+        return [self._public_receipt(stage, name, lacks, lambda about: about.get("makes") == stage)]
 
     def guidance_weights(self, variant: str) -> list[str]:
         """The receipt of the network of a variant's score distillation, if it has one."""
@@ -468,15 +477,8 @@ class Experiment:
             return []
         if name == MICRO_MODEL:
             return [self._micro_receipt(MICRO_POSE, "guidance.model", "`guidance: {model: zero123_xl}`")]
-        check_network(name, self.root)
-        networks = read_yaml(self.root / "config" / "weights.yaml")
-        fit = [other for other, about in networks.items() if "pose" in about and "trained_by" not in about]
-        if name not in fit:
-            raise SettingsError(
-                f"guidance.model: {name!r} is no public network that takes a relative pose, as a Zero123 does; "
-                f"expected: {', '.join([*fit, MICRO_MODEL])}"
-            )
-        return [f"{WEIGHTS}/{name}/receipt.json"]
+        lacks = "is no public network that takes a relative pose, as a Zero123 does"
+        return [self._public_receipt("guidance", name, lacks, lambda about: "pose" in about, also=(MICRO_MODEL,))]
 
     def sds_model(self) -> str:
         """The network of results/sds.csv: the configured one, or the small one where it was promoted."""
