@@ -25,6 +25,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.memory import NOW, PEAK, resident_mb
+
 ROOT = Path(__file__).resolve().parents[2]
 SUITE, OBJECT, SIZE = "embedded", "mouth", 128
 FRAMES, BATCHES = (8, 24, 60), (1, 2, 8)
@@ -38,15 +40,6 @@ COLUMNS = (
     "above the network, MB",
     "output, MB",
 )
-
-
-def memory_mb(kind: str) -> float:
-    """VmRSS or VmHWM of this process in MB.
-
-    Not getrusage: its maximum survives exec, so it would be the parent's.
-    """
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return float(next(line for line in lines if line.startswith(kind)).split()[1]) / 1024
 
 
 def one(frames: Path, per_batch: int, threads: int) -> None:
@@ -64,7 +57,7 @@ def one(frames: Path, per_batch: int, threads: int) -> None:
     took, draw = {}, zero123plus.sample
 
     def watched(*given: object) -> np.ndarray:
-        took["loaded"] = memory_mb("VmRSS")
+        took["loaded"] = resident_mb(NOW)
         wall, processor = time.perf_counter(), time.process_time()
         views = draw(*given)
         took["drawing"], took["processor"] = time.perf_counter() - wall, time.process_time() - processor
@@ -75,7 +68,7 @@ def one(frames: Path, per_batch: int, threads: int) -> None:
     out, receipt = frames.with_name("anchors.npz"), ROOT / "resources" / "priors" / weights.MICRO / weights.RECEIPT
     started, quiet = time.perf_counter(), Reporter("anchors", "", io.StringIO(), io.StringIO())
     anchors.main(frames, out, AnchorsRun.model_validate_json(told), quiet, [receipt])
-    took["stage"], took["peak"] = time.perf_counter() - started, memory_mb("VmHWM")
+    took["stage"], took["peak"] = time.perf_counter() - started, resident_mb(PEAK)
     took["output"] = Anchors.load(out).rgba.nbytes / 2**20
     print(json.dumps(took))
 

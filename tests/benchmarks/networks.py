@@ -20,6 +20,7 @@ import torch
 
 from stages.lib.networks import ARCHITECTURES, Absent, Loaded, build, features
 from tests.lib.networks.beside import make_importable
+from tests.memory import PEAK, resident_mb
 
 BESIDE = Path(__file__).resolve().parents[2] / ".venv" / "beside"
 CLIP_FRAMES = 32
@@ -57,9 +58,7 @@ def one_i3d(frames: int) -> None:
     torch.set_num_threads(1)
     network = Loaded("i3d_kinetics", build("i3d_kinetics"), "random", torch.device("cpu"))
     call(network, pictures(frames), 1)
-    # Not getrusage: its maximum survives exec, so it would be the parent's.
-    high = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    print(float(high.split()[1]) / 1024)
+    print(resident_mb(PEAK))
 
 
 def main() -> None:

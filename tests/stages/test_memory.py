@@ -21,6 +21,7 @@ from stages.contracts import Anchors, Frames, Gaussians, Sequence, Truth, Views
 from stages.lib import weights
 from stages.lib.cameras import ZERO123PP_V11_AZIMUTH_DEG, ZERO123PP_V11_ELEVATION_DEG
 from stages.settings import AnchorsRun, DynamicRun, MetricsRun, MetricsSettings, NetworksRun, NetworksSettings
+from tests.memory import PEAK, STATUS, resident_mb
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORT, LONG = 60, 600
@@ -156,9 +157,7 @@ def run(stage: str, folder: Path) -> None:
     report = Reporter(stage, "", io.StringIO(), io.StringIO())
     mains = {"metrics": score_metrics, "networks": score_networks, "dynamic": fit, "anchors": generate}
     mains[stage](folder, report)
-    # Not getrusage: its maximum survives exec, so it would be the parent's.
-    high = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    print(float(high.split()[1]) / 1024)
+    print(resident_mb(PEAK))
 
 
 def peaks(stage: str, prepare: Callable[[Path, int], None], counts: tuple[int, int], folder: Path) -> dict[int, float]:
@@ -179,7 +178,7 @@ def peaks(stage: str, prepare: Callable[[Path, int], None], counts: tuple[int, i
     return found
 
 
-linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux' /proc")
+linux = pytest.mark.skipif(not STATUS.exists(), reason="peak memory is read from Linux' /proc")
 
 
 @linux

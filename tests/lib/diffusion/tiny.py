@@ -42,32 +42,40 @@ def _unet() -> UNet2DConditionModel:
     )
 
 
+def vae() -> AutoencoderKL:
+    return AutoencoderKL(
+        block_out_channels=(8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        latent_channels=4,
+        norm_num_groups=4,
+    )
+
+
+def vision(width: int) -> CLIPVisionModelWithProjection:
+    return CLIPVisionModelWithProjection(
+        CLIPVisionConfig(
+            hidden_size=16,
+            intermediate_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            image_size=16,
+            patch_size=8,
+            projection_dim=width,
+        )
+    )
+
+
 def networks() -> dict[str, torch.nn.Module]:
     return {
-        "vae": AutoencoderKL(
-            block_out_channels=(8, 8),
-            down_block_types=("DownEncoderBlock2D",) * 2,
-            up_block_types=("UpDecoderBlock2D",) * 2,
-            latent_channels=4,
-            norm_num_groups=4,
-        ),
+        "vae": vae(),
         "unet": _unet(),
         "text_encoder": CLIPTextModel(
             CLIPTextConfig(
                 vocab_size=4, hidden_size=WIDTH, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2
             )
         ),
-        "vision_encoder": CLIPVisionModelWithProjection(
-            CLIPVisionConfig(
-                hidden_size=16,
-                intermediate_size=16,
-                num_hidden_layers=1,
-                num_attention_heads=2,
-                image_size=16,
-                patch_size=8,
-                projection_dim=WIDTH,
-            )
-        ),
+        "vision_encoder": vision(WIDTH),
     }
 
 

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import torch
 import yaml
-from diffusers import AutoencoderKL, UNet2DConditionModel
-from tiny import MEAN_CLIP, STD_CLIP, write_json
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+from diffusers import UNet2DConditionModel
+from tiny import MEAN_CLIP, STD_CLIP, vae, vision, write_json
 
 from stages.lib.diffusion import micro
 from stages.lib.diffusion.zero123 import CameraProjection
@@ -28,13 +27,7 @@ SCHEDULER = {
 
 def networks() -> dict[str, torch.nn.Module]:
     return {
-        "vae": AutoencoderKL(
-            block_out_channels=(8, 8),
-            down_block_types=("DownEncoderBlock2D",) * 2,
-            up_block_types=("UpDecoderBlock2D",) * 2,
-            latent_channels=4,
-            norm_num_groups=4,
-        ),
+        "vae": vae(),
         "unet": UNet2DConditionModel(
             in_channels=8,
             out_channels=4,
@@ -46,17 +39,7 @@ def networks() -> dict[str, torch.nn.Module]:
             cross_attention_dim=WIDTH,
             norm_num_groups=4,
         ),
-        "image_encoder": CLIPVisionModelWithProjection(
-            CLIPVisionConfig(
-                hidden_size=16,
-                intermediate_size=16,
-                num_hidden_layers=1,
-                num_attention_heads=2,
-                image_size=16,
-                patch_size=8,
-                projection_dim=WIDTH,
-            )
-        ),
+        "image_encoder": vision(WIDTH),
         "clip_camera_projection": CameraProjection(embedding_dim=WIDTH),
     }
 
