@@ -79,7 +79,8 @@ def preparation(place: Path, kind: type) -> Any:
         if not place.is_dir():
             raise OSError("the folder is missing.")
         return kind.from_pretrained(place, local_files_only=True)
-    except UNREADABLE as error:
+    # A cut vocabulary raises a bare Exception: tokenizers has nothing narrower.
+    except Exception as error:
         raise _unreadable(place, kind, error) from None
 
 

@@ -27,7 +27,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
-from stages.lib.diffusion.components import UNREADABLE, ModelError, check_widths, component, configuration
+from stages.lib.diffusion.components import ModelError, check_widths, component, configuration, preparation
 from stages.lib.diffusion.reference import Tokens, attach
 
 ROWS, COLUMNS = 3, 2
@@ -154,14 +154,8 @@ def load(folder: Path, device: torch.device, dtype: torch.dtype) -> Zero123Plus:
     for name, kind in COMPONENTS.items():
         configuration(folder / name / "config.json", LAYOUT)
         loaded[name] = component(folder / name, kind, dtype).to(device)
-    try:
-        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-        prompt = tokenizer(
-            "", padding="max_length", max_length=len(ramp), truncation=True, return_tensors="pt"
-        ).input_ids
-    except UNREADABLE as error:
-        first = (str(error).strip().splitlines() or [repr(error)])[0]
-        raise ModelError(f"{folder}/tokenizer cannot be read: {first} Fetch it again, or copy it whole.") from None
+    tokenizer = preparation(folder / "tokenizer", CLIPTokenizer)
+    prompt = tokenizer("", padding="max_length", max_length=len(ramp), truncation=True, return_tensors="pt").input_ids
     _check(folder, loaded, len(ramp))
     for_vae, for_clip = (Preprocessor.read(folder / name / "preprocessor_config.json") for name in PREPROCESSORS)
     return Zero123Plus(

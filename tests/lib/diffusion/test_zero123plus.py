@@ -374,6 +374,15 @@ def test_json_of_another_shape(copy, name):
     refused(copy, f"{name} holds a JSON list; expected a configuration by name")
 
 
+@pytest.mark.parametrize("content", [None, '{"a"', ""])
+def test_a_tokenizer_without_its_vocabulary(copy, content):
+    path = copy / "tokenizer" / "vocab.json"
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    refused(copy, "tokenizer cannot be read as CLIPTokenizer: .* Fetch this folder again")
+
+
 def test_a_preprocessor_of_another_shape(copy):
     place = copy / "feature_extractor_clip" / "preprocessor_config.json"
     tiny.write_json(place, {**json.loads(place.read_text()), "crop_size": None, "image_mean": None})
